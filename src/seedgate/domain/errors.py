@@ -3,11 +3,12 @@
     SeedgateError        code, message, param
     ├─ CallerError       change the request
     │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound
-    │  └─ KeyReused · TooLarge · ContentRefused
+    │  └─ KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
     ├─ Refused           wait or pay; retry_after_s
     │  └─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
     ├─ UpstreamError     ours to retry, reroute or report; retryable
-    │  └─ Unreachable · TimedOut · InDoubt · Overloaded · Rejected · ProtocolBroken
+    │  ├─ Unreachable · TimedOut · InDoubt · Overloaded · Rejected · ProtocolBroken · BadAnswer · AnswerTooLarge
+    │  └─ EngineCrashed · EngineRefused
     ├─ OperatorError     a person must change the installation; carries a hint
     │  └─ NewerSchema · NoSpace · NoPermission · ServerBroken · BadSettings
     └─ Bug               an invariant failed
@@ -80,6 +81,13 @@ class ContentRefused(CallerError):
     """The content violates the usage policy."""
 
     code = "content_refused"
+
+
+class AddressRefused(CallerError):
+    """host not allowed or not reachable"""
+
+    # One sentence for both, the same as `net` gives to `Unreachable`: who asks must not learn which hosts exist in here.
+    code = "address_refused"
 
 
 class Refused(SeedgateError):
@@ -173,6 +181,35 @@ class ProtocolBroken(UpstreamError):
     """The upstream answered with something that cannot be understood."""
 
     code = "protocol_broken"
+
+
+class BadAnswer(UpstreamError):
+    """The host did not answer with the file."""
+
+    code = "bad_answer"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+
+
+class AnswerTooLarge(UpstreamError):
+    """The answer is larger than allowed."""
+
+    code = "answer_too_large"
+
+
+class EngineCrashed(UpstreamError):
+    """The engine died, hung or failed while it was drawing."""
+
+    code = "engine_crashed"
+    retryable = True
+
+
+class EngineRefused(UpstreamError):
+    """The engine cannot draw this job."""
+
+    code = "engine_refused"
 
 
 class OperatorError(SeedgateError):

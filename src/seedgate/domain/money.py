@@ -1,23 +1,23 @@
 """Money is an integer of micro-dollars: $0.035 is 35,000. A float never touches it."""
 
-from decimal import Decimal, InvalidOperation
+import re
 
 MICROS_PER_DOLLAR = 1_000_000
 MAX_AMOUNT_MICROS = 10**15
 """One billion dollars: far above any amount that is meant, far below what a bigint holds."""
 
+_AMOUNT = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?")
+
 
 def micros(dollars: str) -> int:
     """Read an exact amount such as `0.035`. Raises ValueError beyond six decimals, below zero or above the maximum."""
-    try:
-        amount = Decimal(dollars) * MICROS_PER_DOLLAR
-    except InvalidOperation:
-        raise ValueError(f"not an amount of money: {dollars!r}") from None
-    if not amount.is_finite() or amount != amount.to_integral_value():
-        raise ValueError(f"an amount has at most six decimals: {dollars!r}")
-    if not 0 <= amount <= MAX_AMOUNT_MICROS:
-        raise ValueError(f"an amount lies between 0 and {MAX_AMOUNT_MICROS // MICROS_PER_DOLLAR} dollars: {dollars!r}")
-    return int(amount)
+    match = _AMOUNT.fullmatch(dollars)
+    if match is None:
+        raise ValueError(f"an amount is written in dollars with at most six decimals, such as 0.035: {dollars!r}")
+    amount = int(match[1]) * MICROS_PER_DOLLAR + int((match[2] or "").ljust(6, "0"))
+    if amount > MAX_AMOUNT_MICROS:
+        raise ValueError(f"an amount is at most {MAX_AMOUNT_MICROS // MICROS_PER_DOLLAR} dollars: {dollars!r}")
+    return amount
 
 
 def dollars(amount_micros: int) -> str:

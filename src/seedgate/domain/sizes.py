@@ -53,34 +53,20 @@ def fit_ratio(*, like: Size, width: int, height: int, bounds: SizeBounds) -> Siz
     """A size of about the area of `like` with the ratio width:height, inside the bounds.
 
     For a request without aspect ratio: the first reference's ratio on the tier's square. Ratios beyond the bounds are
-    drawn at the widest allowed one.
+    drawn at the widest allowed one. `like` itself is the answer where no multiple of `STEP` keeps narrow bounds.
     """
     ratio = min(max(width / height, 1 / bounds.max_aspect), float(bounds.max_aspect))
     area = min(max(like.pixels, bounds.min_pixels), bounds.max_pixels)
-    best = _step(area**0.5 * ratio**0.5), _step(area**0.5 / ratio**0.5)
-    return _nudge(best[0], best[1], bounds)
+    wide, high = (area * ratio) ** 0.5, (area / ratio) ** 0.5
+    near = (Size(width=x, height=y) for x in _steps(wide) for y in _steps(high))
+    return min(
+        (size for size in near if bounds.allows(size)),
+        key=lambda size: abs(size.width / wide - 1) + abs(size.height / high - 1),
+        default=like,
+    )
 
 
-def _step(side: float) -> int:
-    return max(STEP, round(side / STEP) * STEP)
-
-
-def _nudge(width: int, height: int, bounds: SizeBounds) -> Size:
-    """Move single steps until the rounded sides keep the bounds; a few steps always suffice (property-tested)."""
-    size = Size(width=width, height=height)
-    for _ in range(64):
-        if bounds.allows(size):
-            return size
-        long_is_width = size.width >= size.height
-        too_long = max(size.width, size.height) > min(size.width, size.height) * bounds.max_aspect
-        if too_long:
-            grow, shrink = (0, -STEP) if size.pixels > bounds.min_pixels else (STEP, 0)
-        elif size.pixels < bounds.min_pixels:
-            grow, shrink = STEP, 0
-        else:
-            grow, shrink = 0, -STEP
-        if long_is_width:
-            size = Size(width=size.width + shrink, height=size.height + grow)
-        else:
-            size = Size(width=size.width + grow, height=size.height + shrink)
-    return size
+def _steps(side: float) -> range:
+    """The multiples of `STEP` next to a side, two below and two above."""
+    below = int(side) // STEP * STEP
+    return range(max(STEP, below - STEP), below + 2 * STEP + 1, STEP)

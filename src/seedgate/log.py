@@ -1,0 +1,49 @@
+"""Logs: an event name plus fields, one line each; no secret, prompt or query string ever goes in.
+
+Fields are passed by name, so what may be logged is visible where it is logged. Two guards stand behind that: API keys
+and result addresses are masked wherever they occur in a value.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO, cast
+
+import structlog
+
+_SECRETS = re.compile(r"sg_(live|test|dev)_[0-9A-Za-z]{8}[0-9A-Za-z_]*|(?<=/files/)[0-9A-Za-z]{22}")
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(*, level: str = "info", json_lines: bool | None = None, stream: TextIO | None = None) -> None:
+    """Set up logging for this process; call once, from the command line. Lines go to standard error."""
+    stream = stream or sys.stderr
+    pretty = stream.isatty() if json_lines is None else not json_lines
+    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            mask,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get(name: str) -> Logger:
+    """A logger that says which part of the house speaks."""
+    return cast("Logger", structlog.get_logger(part=name))
+
+
+def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace every API key and result token in the event's text values."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _SECRETS.sub("[masked]", value)
+    return event

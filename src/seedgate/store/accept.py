@@ -1,0 +1,123 @@
+"""T1: accept a batch of submits in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from seedgate.domain.admission import Code
+from seedgate.store.database import Connection, OutcomeUnknown
+
+_ACCEPT = """
+SELECT codes, owners, waits_us, hit_at, hit_answers FROM accept_tasks(
+    $1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::text[], $6::bytea[], $7::int[], $8::uuid[], $9::text[],
+    $10::int[], $11::text[], $12::smallint[], $13::smallint[], $14::bool[], $15::bigint[], $16::text[], $17::text[],
+    $18::text[], $19::bytea[], $20::int[], true)
+"""
+_EXISTING = "SELECT id FROM task WHERE id = ANY ($1::uuid[])"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A submit on its way into the database. `request` and `changes` are JSON; `answer` is what a replay gets."""
+
+    id: UUID
+    account_id: UUID
+    key_id: UUID
+    listing_id: str
+    listing_version: int
+    lane: str
+    pictures: int
+    slots: int
+    has_references: bool
+    unit_price_micros: int
+    request: str
+    changes: str
+    callback_url: str | None
+    answer: bytes
+    deadline_s: int
+    idempotency_key: str | None = None
+    """The route, a line feed, and the caller's key."""
+    fingerprint: bytes | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes on the way."""
+        return len(self.request) + len(self.changes) + len(self.answer) + 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a submit. `answer` is set for ACCEPTED and REPLAY."""
+
+    code: Code
+    answer: bytes | None = None
+    wait_us: int = 0
+
+
+async def accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
+    """Decide and write a batch, in arrival order.
+
+    When the connection breaks during the commit, the batch is looked up before anything is decided again: it is one
+    transaction, so one task of it that exists proves that all were written.
+    """
+    try:
+        return await _accept(lane, batch)
+    except OutcomeUnknown:
+        rows = await lane.fetch_repeatable(_EXISTING, [task.id for task in batch])
+    written = {row["id"] for row in rows}
+    undecided = [task for task in batch if task.id not in written]
+    # Those that were refused created nothing and are decided afresh; those that lost the race to commit likewise.
+    fresh = iter(await _accept(lane, undecided)) if undecided else iter(())
+    return [Verdict(code=Code.ACCEPTED, answer=t.answer) if t.id in written else next(fresh) for t in batch]
+
+
+async def _accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
+    accounts = sorted({task.account_id for task in batch})
+    keys = sorted({task.key_id for task in batch})
+    account_at = {account: position for position, account in enumerate(accounts, 1)}
+    key_at = {key: position for position, key in enumerate(keys, 1)}
+    (row,) = await lane.fetch(
+        _ACCEPT,
+        accounts,
+        keys,
+        [account_at[task.account_id] for task in batch],
+        [key_at[task.key_id] for task in batch],
+        [task.idempotency_key for task in batch],
+        [task.fingerprint for task in batch],
+        _duplicates(batch),
+        [task.id for task in batch],
+        [task.listing_id for task in batch],
+        [task.listing_version for task in batch],
+        [task.lane for task in batch],
+        [task.pictures for task in batch],
+        [task.slots for task in batch],
+        [task.has_references for task in batch],
+        [task.unit_price_micros for task in batch],
+        [task.request for task in batch],
+        [task.changes for task in batch],
+        [task.callback_url for task in batch],
+        [task.answer for task in batch],
+        [task.deadline_s for task in batch],
+    )
+    hits = dict(zip(row["hit_at"] or (), row["hit_answers"] or (), strict=True))
+    verdicts = []
+    for position, (code, owner, wait_us) in enumerate(
+        zip(row["codes"], row["owners"], row["waits_us"], strict=True), 1
+    ):
+        answer = hits.get(position) or (batch[owner - 1].answer if owner else None)
+        verdicts.append(Verdict(code=Code(code), answer=answer if code <= Code.REPLAY else None, wait_us=wait_us))
+    return verdicts
+
+
+def _duplicates(batch: Sequence[NewTask]) -> list[int | None]:
+    """For each submit the position (from 1) of the previous one with the same idempotency key."""
+    last: dict[tuple[UUID, str], int] = {}
+    previous: list[int | None] = []
+    for position, task in enumerate(batch, 1):
+        if task.idempotency_key is None:
+            previous.append(None)
+            continue
+        name = (task.key_id, task.idempotency_key)
+        previous.append(last.get(name))
+        last[name] = position
+    return previous
