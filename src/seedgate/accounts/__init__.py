@@ -1,0 +1,1 @@
+"""Keys and credits: who may ask, and what they can spend."""

@@ -1,0 +1,72 @@
+"""Balances and grants."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from seedgate.combine import Combiner
+from seedgate.domain.errors import InvalidRequest, NotFound, SeedgateError
+from seedgate.domain.ledger import Entry
+from seedgate.domain.money import dollars
+from seedgate.ids import Ids
+from seedgate.store.access import find_account, read_balances
+from seedgate.store.database import Database
+from seedgate.store.ledger import Adjustment, adjust
+
+MAX_GRANT_MICROS = 10**15
+
+
+class Balances:
+    """Reads balances, many in one statement. One per process."""
+
+    def __init__(self, database: Database) -> None:
+        async def run(ids: Sequence[UUID]) -> Sequence[int | SeedgateError]:
+            return await read_balances(database.access_lane, ids)
+
+        self._combine: Combiner[UUID, int] = Combiner(run)
+
+    async def read(self, account_id: UUID) -> int:
+        """What the account can spend, in micro-dollars."""
+        return await self._combine(account_id)
+
+    async def close(self) -> None:
+        """Answer what was asked."""
+        await self._combine.close()
+
+
+async def grant(
+    database: Database,
+    ids: Ids,
+    *,
+    account: str,
+    amount_micros: int,
+    reason: str,
+    actor: str,
+    idempotency_key: str | None = None,
+) -> bool:
+    """Give credit to the account called `account`; False when the idempotency key was used before.
+
+    Raises NotFound for an unknown account and InvalidRequest for an amount that is none.
+    """
+    found = await find_account(database, account)
+    if found is None:
+        raise NotFound(f"There is no account called {account!r}")
+    if not 0 < amount_micros <= MAX_GRANT_MICROS:
+        raise InvalidRequest(f"A grant is more than $0 and at most ${dollars(MAX_GRANT_MICROS)}", param="amount")
+    try:
+        async with database.write() as tx:
+            return await adjust(
+                tx,
+                Adjustment(
+                    id=ids.new(),
+                    account_id=found[0],
+                    entry=Entry.GRANT,
+                    amount_micros=amount_micros,
+                    reason=reason,
+                    actor=actor,
+                    idempotency_key=idempotency_key,
+                ),
+            )
+    except asyncpg.CheckViolationError:
+        raise InvalidRequest("A grant needs a reason and an actor of sensible length", param="reason") from None

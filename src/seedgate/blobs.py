@@ -1,0 +1,83 @@
+"""Results and references in object storage: a local folder by default, S3, GCS or Azure by address.
+
+A file is written under a temporary name, checked, synced, and only then given its final name; it counts from its row
+on. What a crash leaves without a row is removed by the upkeep after an hour of grace.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from seedgate.domain.errors import NotFound
+
+CHUNK_BYTES = 1 << 20
+LIST_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blobs:
+    """One store of results. `folder` is set where it is a local folder, whose files are synced before they count."""
+
+    store: ObjectStore
+    folder: Path | None = None
+
+    @classmethod
+    def open(cls, *, folder: Path, url: str = "") -> "Blobs":
+        """The store at `url`, or in `folder` when there is none. Credentials come from the usual environment."""
+        if url:
+            return cls(store=from_url(url))
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(store=LocalStore(folder), folder=folder)
+
+    async def put(self, name: str, source: Path) -> None:
+        """Store the file `source` as `name`; complete and durable when this returns, or not there at all."""
+        await obstore.put_async(self.store, key(name), source)
+        if self.folder is not None:
+            await asyncio.to_thread(_sync, self.folder / key(name))
+
+    async def read(self, name: str, *, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`, in chunks. Raises NotFound when the file is gone."""
+        position = start
+        while position < end:
+            stop = min(position + CHUNK_BYTES, end)
+            try:
+                chunk = await obstore.get_range_async(self.store, key(name), start=position, end=stop)
+            except (NotFoundError, FileNotFoundError):
+                raise NotFound from None
+            yield bytes(chunk)
+            position = stop
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Remove files; those that are gone already do not matter."""
+        for name in names:
+            try:
+                await obstore.delete_async(self.store, key(name))
+            except (NotFoundError, FileNotFoundError):
+                continue
+
+    async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Names of the files last written before `age`, a few hundred at a time."""
+        limit = datetime.now(UTC) - age
+        async for chunk in obstore.list(self.store, chunk_size=LIST_CHUNK):
+            yield [Path(entry["path"]).name for entry in chunk if entry["last_modified"] < limit]
+
+
+def key(name: str) -> str:
+    """Where a named file lies: in one of 3,844 folders, by the first two characters of its random name."""
+    return f"{name[:2]}/{name}"
+
+
+def _sync(path: Path) -> None:
+    for target in (path, path.parent):
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Settings: one typed schema, read once at start. `settings.default.toml` is the documentation and the defaults."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from seedgate.domain.errors import BadSettings
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Part):
+    """What is let in."""
+
+    submits_per_minute: int = Field(ge=0, le=60_000_000)
+    concurrent_tasks: int = Field(ge=0, le=1_000_000_000)
+    body_bytes: int = Field(ge=1024, le=1 << 24)
+    image_body_bytes: int = Field(ge=1024, le=1 << 28)
+    head_s: float = Field(gt=0)
+    body_s: float = Field(gt=0)
+    head_bytes: int = Field(ge=1024, le=1 << 20)
+    connections: int = Field(ge=1)
+
+
+class Work(_Part):
+    """How tasks are done."""
+
+    engine: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    engine_processes: int = Field(ge=0, le=256)
+    deadline_s: int = Field(ge=1, le=86_400)
+    engine_job_s: float = Field(gt=0)
+
+
+class Results(_Part):
+    """How long results are kept."""
+
+    days: int = Field(ge=1, le=3650)
+
+
+class Development(_Part):
+    """What development mode starts with."""
+
+    credit: str
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Every field has its default, and its documentation, in the default file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEEDGATE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    mode: Literal["development", "production"]
+    host: str
+    port: int = Field(ge=0, le=65_535)
+    data: Path
+    database_url: SecretStr
+    blobs_url: str
+    public_url: str
+    files_url: str
+    secret_key: SecretStr
+    secret_key_file: str
+    log_level: Literal["debug", "info", "warning", "error"]
+    listings: tuple[Path, ...]
+    limits: Limits
+    work: Work
+    results: Results
+    development: Development
+
+    @property
+    def production(self) -> bool:
+        """Whether strangers' money and addresses are at stake."""
+        return self.mode == "production"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before everything that `load` read from files; no .env file is looked for."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return (env_settings, init_settings)
+
+
+def load(config: Path | None = None, **flags: Any) -> Settings:
+    """Defaults, then the file, then the environment, then the flags that are not None.
+
+    Raises BadSettings that names the setting, and for a file where it is.
+    """
+    values = tomllib.loads(resources.files("seedgate").joinpath("settings.default.toml").read_text(encoding="utf-8"))
+    if config is not None:
+        values = _merge(values, _read(config))
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**values)
+        return settings.model_copy(update=_checked(settings, given)) if given else settings
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadSettings(
+            f"The setting {name!r} is wrong: {first['msg']}",
+            hint="settings.default.toml documents every setting and its form.",
+        ) from None
+
+
+def _checked(settings: Settings, given: dict[str, Any]) -> dict[str, Any]:
+    values = settings.model_dump() | given
+    checked = Settings.model_validate(values)
+    return {name: getattr(checked, name) for name in given}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSettings(
+            f"The settings file {path} cannot be read: {error.strerror}", hint="Check --config."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"The settings file {path} is not valid TOML: {error}", hint="Check --config.") from None
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

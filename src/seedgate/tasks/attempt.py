@@ -1,0 +1,200 @@
+"""One claimed slot from references to its end.
+
+Nothing is decided from memory: every step is a guarded write, and a step that does not win stops the attempt, since the
+slot is in other hands by then.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from seedgate import log
+from seedgate.domain.errors import EngineCrashed, EngineRefused, Overloaded, ProtocolBroken, ShuttingDown
+from seedgate.domain.image import ImageRequest, Size
+from seedgate.domain.listing import Model
+from seedgate.domain.reason import Reason
+from seedgate.domain.reference import ReferenceFault, ReferenceRefused
+from seedgate.domain.sizes import fit_ratio
+from seedgate.domain.slot import MAX_CRASHES
+from seedgate.engine import Job, JobCancelled
+from seedgate.inference import EngineHost
+from seedgate.store.database import Database
+from seedgate.store.finish import SlotEnding
+from seedgate.store.slots import (
+    Claim,
+    Handle,
+    Intent,
+    StoredReference,
+    read_references,
+    record_references,
+    return_slot,
+)
+from seedgate.tasks.finish import Writes
+from seedgate.tasks.outputs import Expected, Outputs
+
+CRASH_DELAY_S = 1.0
+WATERMARK = "AI-generated"
+
+_REFERENCE_REASONS = {
+    ReferenceFault.ADDRESS: Reason.REFERENCE_ADDRESS,
+    ReferenceFault.UNREACHABLE: Reason.REFERENCE_ADDRESS,
+    ReferenceFault.BAD_ANSWER: Reason.REFERENCE_ANSWER,
+    ReferenceFault.TIMED_OUT: Reason.REFERENCE_ANSWER,
+    ReferenceFault.TOO_LARGE: Reason.REFERENCE_BYTES,
+    ReferenceFault.FORMAT: Reason.REFERENCE_FORMAT,
+    ReferenceFault.DIMENSIONS: Reason.REFERENCE_DIMENSIONS,
+}
+
+FetchReferences = Callable[[Sequence[str]], Awaitable[Sequence[StoredReference]]]
+"""Fetches, cleans and stores reference pictures. Raises ReferenceRefused."""
+
+
+class _LostSlot(Exception):
+    """The slot is in other hands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Studio:
+    """What an attempt works with."""
+
+    database: Database
+    writes: Writes
+    outputs: Outputs
+    engine: EngineHost
+    places: asyncio.Semaphore
+    """One per engine process."""
+    models: Mapping[str, Model]
+    fetch: FetchReferences
+    reference_path: Callable[[str], Path]
+    """Where the stored reference with a SHA-256 lies."""
+
+
+async def attempt(studio: Studio, claim: Claim, *, drawn: Callable[[], None]) -> None:
+    """Work on a claimed slot until it is settled, handed back, or in other hands. `drawn` is called when the engine
+    stage is over, so that the next slot can be claimed while pictures are stored.
+
+    Cancelling hands the slot back to the queue. Database outages pass as `Unavailable`: the lease runs out by itself.
+    """
+    logger = log.get("attempt").bind(task=claim.task_id.hex, slot=claim.ordinal, epoch=claim.epoch)
+    try:
+        ending = await _work(studio, claim, drawn)
+    except _LostSlot:
+        logger.info("slot_lost")
+        return
+    except (asyncio.CancelledError, ShuttingDown):
+        await asyncio.shield(return_slot(studio.database.work_lane, _handle(claim), crashed=False))
+        raise
+    except EngineCrashed:
+        logger.warning("engine_crashed", crashes=claim.crashes + 1)
+        if claim.crashes + 1 < MAX_CRASHES:
+            await return_slot(studio.database.work_lane, _handle(claim), crashed=True, delay_s=CRASH_DELAY_S)
+            return
+        ending = _ending(claim, Reason.INTERNAL)
+    except Overloaded:
+        await return_slot(studio.database.work_lane, _handle(claim), crashed=False, delay_s=CRASH_DELAY_S)
+        return
+    won = await studio.writes.finish(ending)
+    logger.info("slot_settled" if won else "slot_lost", reason=ending.reason)
+
+
+async def _work(studio: Studio, claim: Claim, drawn: Callable[[], None]) -> SlotEnding:
+    request = msgspec.json.decode(claim.request, type=ImageRequest)
+    try:
+        async with asyncio.timeout(max(claim.left_s, 0.0)):
+            references = await _prepare(studio, claim, request)
+            async with studio.places:
+                return await _draw(studio, claim, request, references, drawn)
+    except TimeoutError:
+        return _ending(claim, Reason.DEADLINE)
+    except ReferenceRefused as error:
+        return _ending(claim, _REFERENCE_REASONS[error.reason], error.message)
+    except ProtocolBroken as error:
+        return _ending(claim, Reason.FINALIZE, error.message)
+    except EngineRefused as error:
+        return _ending(claim, Reason.PARAMETERS_REFUSED, error.message)
+    except JobCancelled:
+        return _ending(claim, Reason.CANCELLED)
+
+
+async def _prepare(studio: Studio, claim: Claim, request: ImageRequest) -> Sequence[StoredReference]:
+    """The task's references; the first slot fetches them and unblocks the others."""
+    if not request.references:
+        return ()
+    lane = studio.database.work_lane
+    if claim.prepared:
+        return await read_references(lane, claim.task_id)
+    references = await studio.fetch(request.references)
+    if not await record_references(lane, claim.task_id, claim.epoch, references):
+        raise _LostSlot
+    return references
+
+
+async def _draw(
+    studio: Studio,
+    claim: Claim,
+    request: ImageRequest,
+    references: Sequence[StoredReference],
+    drawn: Callable[[], None],
+) -> SlotEnding:
+    model = studio.models[request.model]
+    size = request.size or _own_size(model, request, references)
+    job = _job(studio, claim, request, references, size)
+    intent = Intent(task_id=claim.task_id, ordinal=claim.ordinal, epoch=claim.epoch, lane=claim.lane, free=True)
+    if not await studio.writes.intend(intent):
+        raise _LostSlot
+    if not await studio.writes.handle(_handle(claim, job.id)):
+        raise _LostSlot
+    expected = Expected(size=size, format=request.output_format)
+    kept = 0
+    async with contextlib.aclosing(studio.engine.run(job)) as pictures:
+        async for picture in pictures:
+            kept += await studio.outputs.keep(claim, picture.index, picture.path, expected)
+    drawn()
+    return _ending(claim, None if kept else Reason.INTERNAL)
+
+
+def _job(studio: Studio, claim: Claim, request: ImageRequest, references: Sequence[StoredReference], size: Size) -> Job:
+    model = studio.models[request.model]
+    count = claim.pictures
+    if request.sequential:
+        count = max(1, min(count, model.max_pictures_and_references - len(references)))
+    # Without a seed of its own a task draws from its id, so that a rerun draws the same picture again.
+    seed = request.seed if request.seed is not None else claim.task_id.int & 0x7FFF_FFFF
+    return Job(
+        id=f"{claim.task_id.hex}-{claim.ordinal}-{claim.epoch}",
+        prompt=request.prompt,
+        width=size.width,
+        height=size.height,
+        count=count,
+        first_index=claim.first_picture,
+        seed=seed,
+        output_format=request.output_format,
+        references=tuple(str(studio.reference_path(reference.sha256)) for reference in references),
+        sequential=request.sequential,
+        watermark=WATERMARK if request.watermark else None,
+    )
+
+
+def _own_size(model: Model, request: ImageRequest, references: Sequence[StoredReference]) -> Size:
+    """Without an aspect ratio: the first reference's on the tier's square, else the square itself."""
+    square = model.sizes.size(request.tier, "1:1")
+    if not references:
+        return square
+    return fit_ratio(like=square, width=references[0].width, height=references[0].height, bounds=model.bounds)
+
+
+def _handle(claim: Claim, handle: str = "") -> Handle:
+    return Handle(task_id=claim.task_id, ordinal=claim.ordinal, epoch=claim.epoch, handle=handle)
+
+
+def _ending(claim: Claim, reason: Reason | None, message: str | None = None) -> SlotEnding:
+    return SlotEnding(task_id=claim.task_id, ordinal=claim.ordinal, epoch=claim.epoch, reason=reason, message=message)
+
+
+def broken(claim: Claim) -> SlotEnding:
+    """The ending of a slot whose attempt broke in a way that nobody foresaw."""
+    return _ending(claim, Reason.INTERNAL)

@@ -1,0 +1,47 @@
+"""Whatever nobody else moves: slots of dead workers, delays that are over, deadlines that have passed.
+
+Any number of processes may sweep at the same time: every statement skips what another one has in its hands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from seedgate import log
+from seedgate.domain.reason import Reason
+from seedgate.domain.slot import MAX_LOSSES
+from seedgate.store import finish, slots
+from seedgate.store.database import Database
+from seedgate.store.finish import SlotEnding
+from seedgate.tasks import presence
+from seedgate.tasks.finish import Writes
+
+SWEEP_S = 1.0
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The sweep of one process."""
+
+    database: Database
+    writes: Writes
+
+    async def turn(self) -> bool:
+        """One round; True when there is probably more to do."""
+        lane = self.database.work_lane
+        neighbours = await slots.workers_of(lane, presence.this_host())
+        dead = [worker.id for worker in neighbours if presence.is_dead(worker)]
+        moved = await slots.sweep_workers(lane, dead, most=BATCH)
+        woken = await slots.wake_delayed(lane, most=BATCH)
+        late = await self._end(await finish.overdue(lane, most=BATCH), Reason.DEADLINE)
+        lost = await self._end(await finish.given_up(lane, max_losses=MAX_LOSSES, most=BATCH), Reason.INTERNAL)
+        if moved or late or lost:
+            log.get("sweep").info("swept", moved=moved, late=late, given_up=lost)
+        return max(moved, woken, late, lost) >= BATCH
+
+    async def _end(self, places: Sequence[tuple[UUID, int]], reason: Reason) -> int:
+        won = 0
+        for task_id, ordinal in places:
+            won += await self.writes.finish(SlotEnding(task_id=task_id, ordinal=ordinal, epoch=None, reason=reason))
+        return won
