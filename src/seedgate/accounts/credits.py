@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-import asyncpg
-
 from seedgate.combine import Combiner
 from seedgate.domain.errors import InvalidRequest, NotFound, SeedgateError
 from seedgate.domain.ledger import Entry
@@ -15,6 +13,7 @@ from seedgate.store.database import Database
 from seedgate.store.ledger import Adjustment, adjust
 
 MAX_GRANT_MICROS = 10**15
+MAX_REASON = 1000
 
 
 class Balances:
@@ -52,21 +51,20 @@ async def grant(
     found = await find_account(database, account)
     if found is None:
         raise NotFound(f"There is no account called {account!r}")
+    if not 0 < len(reason) <= MAX_REASON:
+        raise InvalidRequest(f"A grant needs a reason of at most {MAX_REASON} characters", param="reason")
     if not 0 < amount_micros <= MAX_GRANT_MICROS:
         raise InvalidRequest(f"A grant is more than $0 and at most ${dollars(MAX_GRANT_MICROS)}", param="amount")
-    try:
-        async with database.write() as tx:
-            return await adjust(
-                tx,
-                Adjustment(
-                    id=ids.new(),
-                    account_id=found[0],
-                    entry=Entry.GRANT,
-                    amount_micros=amount_micros,
-                    reason=reason,
-                    actor=actor,
-                    idempotency_key=idempotency_key,
-                ),
-            )
-    except asyncpg.CheckViolationError:
-        raise InvalidRequest("A grant needs a reason and an actor of sensible length", param="reason") from None
+    async with database.write() as tx:
+        return await adjust(
+            tx,
+            Adjustment(
+                id=ids.new(),
+                account_id=found[0],
+                entry=Entry.GRANT,
+                amount_micros=amount_micros,
+                reason=reason,
+                actor=actor,
+                idempotency_key=idempotency_key,
+            ),
+        )

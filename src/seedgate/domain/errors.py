@@ -3,7 +3,7 @@
     SeedgateError        code, message, param
     ├─ CallerError       change the request
     │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound
-    │  └─ KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
+    │  └─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
     ├─ Refused           wait or pay; retry_after_s
     │  └─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
     ├─ UpstreamError     ours to retry, reroute or report; retryable
@@ -65,6 +65,12 @@ class NotFound(CallerError):
     code = "not_found"
 
 
+class AlreadyExists(CallerError):
+    """There is one of that name already."""
+
+    code = "already_exists"
+
+
 class KeyReused(CallerError):
     """This Idempotency-Key was used with another request."""
 
@@ -86,7 +92,7 @@ class ContentRefused(CallerError):
 class AddressRefused(CallerError):
     """host not allowed or not reachable"""
 
-    # One sentence for both, the same as `net` gives to `Unreachable`: who asks must not learn which hosts exist in here.
+    # One sentence for both, as `net` gives it to `Unreachable` too: who asks must not learn which hosts exist in here.
     code = "address_refused"
 
 

@@ -58,9 +58,11 @@ def fit_ratio(*, like: Size, width: int, height: int, bounds: SizeBounds) -> Siz
     ratio = min(max(width / height, 1 / bounds.max_aspect), float(bounds.max_aspect))
     area = min(max(like.pixels, bounds.min_pixels), bounds.max_pixels)
     wide, high = (area * ratio) ** 0.5, (area / ratio) ** 0.5
-    near = (Size(width=x, height=y) for x in _steps(wide) for y in _steps(high))
+    # A step of the short side is worth up to `max_aspect` steps of the long one, so each side also follows the other.
+    near = [(x, y) for x in _steps(wide) for y in (*_steps(high), *_steps(x / ratio))]
+    near += [(x, y) for y in _steps(high) for x in _steps(y * ratio)]
     return min(
-        (size for size in near if bounds.allows(size)),
+        (size for x, y in near if bounds.allows(size := Size(width=x, height=y))),
         key=lambda size: abs(size.width / wide - 1) + abs(size.height / high - 1),
         default=like,
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 import asyncpg
 
-from seedgate.domain.errors import SeedgateError, Unavailable
+from seedgate.domain.errors import AlreadyExists, InvalidRequest, SeedgateError, Unavailable
 
 Row = Mapping[str, Any]
 
@@ -65,11 +65,16 @@ class OutcomeUnknown(Unavailable):
 
 @contextmanager
 def _translating() -> Iterator[None]:
-    """Turn the driver's errors about connections and disks into ours; others pass, since they are bugs."""
+    """Turn the driver's errors into ours: about connections and disks, and what the schema says to a value that somebody
+    typed. Others pass, since they are bugs."""
     try:
         yield
     except SeedgateError:
         raise
+    except asyncpg.UniqueViolationError as error:
+        raise AlreadyExists from error
+    except asyncpg.CheckViolationError as error:
+        raise InvalidRequest("A value is outside its limits") from error
     except Exception as error:
         known = translate(error)
         if known is None:

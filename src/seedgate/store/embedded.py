@@ -23,13 +23,14 @@ where things are and makes them:
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from seedgate.domain.errors import ServerBroken
 from seedgate.store import embedded_watchdog
@@ -58,7 +59,10 @@ START_LIMIT_S = 300.0
 """How long a server may repair itself after a crash before we give up on it."""
 LEFTOVERS_LIMIT_S = 10.0
 LOCK_LIMIT_S = START_LIMIT_S + 30.0
-CONNECT_LIMIT_S = 2.0
+PAUSE_LIMIT_S = 0.25
+PROBE_LIMIT_S = 2.0
+PROTOCOL = 3 << 16
+CANNOT_CONNECT_NOW = b"C57P03\0"
 
 
 class EmbeddedServer:
@@ -168,18 +172,18 @@ class EmbeddedServer:
 
     def _attach_or_start(self, *, may_replace: bool) -> None:
         if process := self._running():
-            if self._accepts_connections():
+            if self._becomes_ready(process, fresh=False):
                 self._process = process
                 if self._is_free("watchdog.lock"):
                     self._run_watchdog(f"{process[0]}")
                 return
-            if not may_replace:
+            if alive(process) and not may_replace:
                 raise ServerBroken(
-                    f"The server runs for another process, but its socket {self._cluster.socket} is not there",
+                    f"The server runs for another process, but there is no answer at {self._cluster.socket}",
                     hint="Does that process see another /tmp?",
                 )
             stop(process)
-        # Taken only when the last process of the server is gone, also those that survive a killed postmaster a moment.
+        # Free when the last process of the server is gone, also those that survive a killed postmaster for a moment.
         server_lock = take(self._folder / "server.lock", exclusive=True, wait_s=LEFTOVERS_LIMIT_S)
         if server_lock is None:
             raise ServerBroken(
@@ -190,20 +194,6 @@ class EmbeddedServer:
             self._start(server_lock)
         finally:
             os.close(server_lock)
-
-    def _accepts_connections(self) -> bool:
-        """Whether the socket is there, ours, and answered."""
-        if not run_folder_is_ours(self._cluster):
-            return False
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(CONNECT_LIMIT_S)
-            try:
-                client.connect(f"{self._cluster.socket}")
-            except (FileNotFoundError, ConnectionRefusedError):
-                return False
-            except (BlockingIOError, TimeoutError):
-                pass  # a full queue is an answer
-        return True
 
     def _start(self, server_lock: int) -> None:
         cluster = self._cluster
@@ -216,7 +206,7 @@ class EmbeddedServer:
         if report:
             pid, started = report.split()
             self._process = int(pid), int(started)
-            if self._becomes_ready():
+            if self._becomes_ready(self._process, fresh=True):
                 return
             stop(self._process)
         output = ""
@@ -242,12 +232,35 @@ class EmbeddedServer:
         finally:
             os.close(log)
 
-    def _becomes_ready(self) -> bool:
+    def _becomes_ready(self, process: Process, *, fresh: bool) -> bool:
+        """Waits until it takes connections. Only of a fresh server is the socket still to come."""
         status = self._cluster.pgdata / "postmaster.pid"
-        deadline = time.monotonic() + START_LIMIT_S
-        while alive(self._process) and time.monotonic() < deadline:
-            # The last line of this file is the server's state; the file of an earlier server was removed.
-            if status.exists() and status.read_text().rstrip().endswith("ready"):
-                return True
-            time.sleep(0.002)
+        deadline, pause_s = time.monotonic() + START_LIMIT_S, 0.002
+        while alive(process) and time.monotonic() < deadline:
+            # The file's last line spares a starting server the question; one that recovers has "ready" there too.
+            if not fresh or (status.exists() and status.read_text().rstrip().endswith("ready")):
+                match self._probe():
+                    case "ready":
+                        return True
+                    case "gone":
+                        return False
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, PAUSE_LIMIT_S)
         return False
+
+    def _probe(self) -> Literal["ready", "busy", "gone"]:
+        """Asks as `pg_isready` does: begins a connection, and looks whether it is refused for now."""
+        if not run_folder_is_ours(self._cluster):
+            return "gone"
+        greeting = f"user\0{NAME}\0database\0{NAME}\0\0".encode()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PROBE_LIMIT_S)
+            try:
+                client.connect(f"{self._cluster.socket}")
+                client.sendall(struct.pack("!ii", len(greeting) + 8, PROTOCOL) + greeting)
+                answer = client.recv(1024)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return "gone"
+            except OSError:
+                return "busy"
+        return "busy" if not answer or CANNOT_CONNECT_NOW in answer else "ready"

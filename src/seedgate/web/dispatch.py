@@ -43,12 +43,14 @@ class _Bound:
 
 @dataclass(slots=True)
 class Measured:
-    """What the fast path has seen, for /metrics."""
+    """What the fast path has seen, for /metrics, and whether it still takes submits."""
 
     answers: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """By dialect, intent and HTTP status."""
     seconds: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     """Time spent answering, by dialect and intent."""
+    draining: bool = False
+    """Set when the process is about to leave: submits are refused, questions still answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +70,13 @@ class Services:
 class Dispatch:
     """Routes dialect requests; everything else goes to `rest`."""
 
-    def __init__(self, dialects: Sequence[Dialect], services: Services, rest: App) -> None:
+    def __init__(self, dialects: Sequence[Dialect], services: Services, *, measured: Measured, rest: App) -> None:
         self._services = services
         self._rest = rest
         self._exact, self._prefixes = _table(dialects)
         self._id_prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
-        self.measured = Measured()
-        self.draining = False
-        """Set when the process is about to leave: submits are refused, questions still answered."""
+        self.measured = measured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -134,7 +134,7 @@ class Dispatch:
     async def _submit(
         self, bound: _Bound, request: Incoming, caller: Caller, receive: Receive
     ) -> tuple[Answer, tuple[tuple[bytes, bytes], ...]]:
-        if self.draining:
+        if self.measured.draining:
             raise ShuttingDown(retry_after_s=5)
         services, dialect = self._services, bound.dialect
         submission = await self._parse(bound, request, receive)

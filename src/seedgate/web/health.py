@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from seedgate.domain.errors import SeedgateError
 from seedgate.store.database import Database
 from seedgate.store.statistics import Statistics, read_statistics
-from seedgate.web.dispatch import Dispatch, Measured
+from seedgate.web.dispatch import Measured
 
 READY_TIMEOUT_S = 2.0
 STATISTICS_AGE_S = 5.0
@@ -29,7 +29,7 @@ class Health:
     """The three addresses of operators and their machines."""
 
     database: Database
-    dispatch: Dispatch
+    measured: Measured
     data: Path
     _read_at: float = 0.0
     _statistics: Statistics | None = None
@@ -41,7 +41,7 @@ class Health:
     async def ready(self, _: Request) -> Response:
         """/readyz: requests are served and the database answers; 503 with the reason where not."""
         reason = None
-        if self.dispatch.draining:
+        if self.measured.draining:
             reason = "shutting down"
         else:
             try:
@@ -62,7 +62,7 @@ class Health:
             self._read_at = time.monotonic()
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Figures(self.dispatch.measured, self._statistics, shutil.disk_usage(self.data).free))
+        registry.register(_Figures(self.measured, self._statistics, shutil.disk_usage(self.data).free))
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -1,0 +1,183 @@
+"""`up`, `serve` and `work`: the processes that stay."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from seedgate.compose import Gateway, Ground
+    from seedgate.settings import Settings
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG")]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder where everything is kept.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", min=0, max=65535)]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+
+RUNNING_FILE = "running.json"
+"""In the data folder: where the gateway that uses it can be reached."""
+FORCED_EXIT = 130
+
+
+def up(config: Config = None, data: Data = None, port: Port = None, host: Host = None) -> None:
+    """Run everything in one process: database, API, worker, built-in engine. Needs no configuration."""
+    _run(_load(config, data=data, port=port, host=host), _up)
+
+
+def serve(config: Config = None, data: Data = None, port: Port = None, host: Host = None) -> None:
+    """Serve the API only; `seedgate work` does the tasks, here or on other machines."""
+    _run(_load(config, data=data, port=port, host=host), _serve)
+
+
+def work(config: Config = None, data: Data = None) -> None:
+    """Do tasks only; any number of these may run beside `seedgate serve`."""
+    _run(_load(config, data=data), _work)
+
+
+def _load(config: Path | None, **flags: Any) -> "Settings":
+    from seedgate import log
+    from seedgate.settings import load
+
+    settings = load(config, **flags)
+    log.configure(level=settings.log_level)
+    return settings
+
+
+def _run(settings: "Settings", role: Callable[["Settings", asyncio.Event], Any]) -> None:
+    import uvloop
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            if stopping.is_set():
+                os._exit(FORCED_EXIT)
+            stopping.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        await role(settings, stopping)
+
+    uvloop.run(main())
+
+
+async def _up(settings: "Settings", stopping: asyncio.Event) -> None:
+    from seedgate.compose import open_ground
+    from seedgate.web.server import bind
+
+    listener = bind(settings.host, settings.port)
+    async with open_ground(settings, migrating=True) as ground:
+        await _http(ground, listener, stopping, work=True, key=await _development_key(ground))
+
+
+async def _serve(settings: "Settings", stopping: asyncio.Event) -> None:
+    from seedgate.compose import open_ground
+    from seedgate.web.server import bind
+
+    listener = bind(settings.host, settings.port)
+    async with open_ground(settings, migrating=False) as ground:
+        await _http(ground, listener, stopping, work=False, key=await _development_key(ground))
+
+
+async def _work(settings: "Settings", stopping: asyncio.Event) -> None:
+    from seedgate.compose import open_gateway, open_ground
+
+    async with (
+        open_ground(settings, migrating=False) as ground,
+        open_gateway(ground, serve=False, work=True, base_url=""),
+    ):
+        _say({"event": "ready", "data_dir": str(ground.data)}, "Working. Stop with Ctrl-C.")
+        await stopping.wait()
+
+
+async def _development_key(ground: "Ground") -> str | None:
+    from seedgate.accounts.issue import development_key
+    from seedgate.domain.money import micros
+
+    if ground.settings.production:
+        return None
+    credit = micros(ground.settings.development.credit)
+    return await development_key(ground.database, ground.ids, ground.secret, data=ground.data, credit_micros=credit)
+
+
+async def _http(
+    ground: "Ground", listener: socket.socket, stopping: asyncio.Event, *, work: bool, key: str | None
+) -> None:
+    from seedgate.compose import open_gateway
+    from seedgate.web.server import serve
+
+    settings = ground.settings
+    port = listener.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    local = f"http://{host}:{port}"
+    ready, closing = asyncio.Event(), asyncio.Event()
+    async with open_gateway(ground, serve=True, work=work, base_url=settings.public_url or local) as gateway:
+        assert gateway.dispatch is not None
+        serving = asyncio.create_task(
+            serve(
+                gateway.dispatch,
+                listener,
+                stopping=closing,
+                ready=ready,
+                head_bytes=settings.limits.head_bytes,
+                head_s=settings.limits.head_s,
+                body_s=settings.limits.body_s,
+                connections=settings.limits.connections,
+            )
+        )
+        await ready.wait()
+        _announce(ground, gateway, local, key)
+        await stopping.wait()
+        gateway.dispatch.measured.draining = True
+        closing.set()
+        await serving
+    (ground.data / RUNNING_FILE).unlink(missing_ok=True)
+
+
+def _announce(ground: "Ground", gateway: "Gateway", url: str, key: str | None) -> None:
+    running = ground.data / RUNNING_FILE
+    draft = running.with_suffix(".draft")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+    draft.replace(running)
+    document = {
+        "event": "ready",
+        "url": url,
+        "api_key": key,
+        "data_dir": str(ground.data),
+        "login_url": None,
+    }
+    del gateway
+    _say(document, _welcome(url, key, ground))
+
+
+def _say(document: Mapping[str, object], text: str) -> None:
+    sys.stdout.write((text if sys.stdout.isatty() else json.dumps(document, separators=(",", ":"))) + "\n")
+    sys.stdout.flush()
+
+
+def _welcome(url: str, key: str | None, ground: "Ground") -> str:
+    from importlib.metadata import version
+
+    mode = "production" if ground.settings.production else "development"
+    body = '{"input":{"mode":"text-to-image","prompt":"a fox in watercolor","max_images":1}}'
+    lines = [
+        f"  Seedgate {version('seedgate')} · {mode} · data in {ground.data}",
+        f"  API      {url}",
+        f"  Key      {key or 'make one with `seedgate keys create`'}",
+        f"  Engine   {ground.settings.work.engine}",
+        "",
+        f"  curl -sX POST {url}/api/v1/generateTask/seedream-4-5 \\",
+        f"    -H 'Authorization: Bearer {key or 'YOUR_API_KEY'}' -H 'Content-Type: application/json' \\",
+        f"    -d '{body}'",
+        "",
+        '  or, in a second terminal:  seedgate generate "a fox in watercolor" -o fox.png',
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,296 @@
+"""The composition root: settings in, a running application out. No floor below builds its own collaborators."""
+
+import asyncio
+import errno
+import importlib
+import importlib.util
+import os
+import pkgutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from seedgate import log, vendors
+from seedgate.accounts import secret
+from seedgate.accounts.credits import Balances
+from seedgate.accounts.keys import Keys
+from seedgate.blobs import Blobs
+from seedgate.catalogue.load import Catalogue
+from seedgate.catalogue.load import load as load_catalogue
+from seedgate.clock import Clock
+from seedgate.dialect import Dialect
+from seedgate.domain.addresses import Policy
+from seedgate.domain.errors import BadSettings, NoPermission, NoSpace
+from seedgate.ids import Ids
+from seedgate.inference import EngineHost, HostLimits
+from seedgate.intake.dataurl import store_data_url
+from seedgate.intake.fetch import fetch_references
+from seedgate.intake.gate import Gate
+from seedgate.intake.shelf import Shelf
+from seedgate.loop import Loop, run
+from seedgate.net import Net, open_net
+from seedgate.settings import Settings
+from seedgate.store import migrate
+from seedgate.store.database import Database, Dsn
+from seedgate.store.embedded import EmbeddedServer
+from seedgate.store.slots import StoredReference
+from seedgate.tasks import presence
+from seedgate.tasks.attempt import FetchReferences, Studio
+from seedgate.tasks.finish import Writes
+from seedgate.tasks.lookup import Lookups
+from seedgate.tasks.outputs import Outputs
+from seedgate.tasks.submit import Submits
+from seedgate.tasks.upkeep import UPKEEP_S, Upkeep
+from seedgate.tasks.worker import Worker
+from seedgate.web import app as rest
+from seedgate.web.body import Bodies
+from seedgate.web.dispatch import Dispatch, Measured, Services
+from seedgate.web.files import Files
+from seedgate.web.health import Health
+
+DATABASE_WATCH_S = 0.5
+WORK_DRAIN_S = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every role and most commands stand on."""
+
+    settings: Settings
+    data: Path
+    dsn: Dsn
+    database: Database
+    secret: secret.Secret
+    ids: Ids
+    clock: Clock
+    embedded: EmbeddedServer | None
+
+
+@asynccontextmanager
+async def open_ground(settings: Settings, *, migrating: bool) -> AsyncIterator[Ground]:
+    """The data folder, the secret, and the database with its schema in place; checked, so that commands may trust them.
+
+    Raises OperatorError, with a hint and nothing damaged, for whatever a person has to mend.
+    """
+    data = settings.data.absolute()
+    _make_folder(data)
+    async with AsyncExitStack() as stack:
+        embedded, dsn = None, None
+        if settings.database_url.get_secret_value():
+            dsn = Dsn.from_url(settings.database_url.get_secret_value())
+        else:
+            embedded = await asyncio.to_thread(EmbeddedServer.open, data)
+            stack.push_async_callback(asyncio.to_thread, embedded.close)
+            dsn = Dsn(embedded.dsn_kwargs)
+        database = Database(dsn)
+        stack.push_async_callback(database.close)
+        if migrating:
+            await migrate.migrate(database)
+        else:
+            await migrate.check(database)
+        installed = secret.load(data, given=settings.secret_key.get_secret_value(), file=settings.secret_key_file)
+        ids = Ids()
+        await secret.check(database, ids, installed)
+        yield Ground(
+            settings=settings,
+            data=data,
+            dsn=dsn,
+            database=database,
+            secret=installed,
+            ids=ids,
+            clock=Clock(),
+            embedded=embedded,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A running gateway. `dispatch` is None where this process serves no HTTP."""
+
+    ground: Ground
+    catalogue: Catalogue
+    dispatch: Dispatch | None
+    worker: Worker | None
+
+
+@asynccontextmanager
+async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str) -> AsyncIterator[Gateway]:
+    """Everything of the asked roles, started; at the end stopped in the opposite order.
+
+    `base_url` is where callers reach this gateway, for the addresses of results.
+    """
+    settings = ground.settings
+    catalogue = load_catalogue()
+    blobs = Blobs.open(folder=ground.data / "results", url=settings.blobs_url)
+    shelf = Shelf(root=ground.data / "references")
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        dispatch = _open_web(stack, ground, catalogue, blobs, shelf, base_url) if serve else None
+        worker = await _open_work(stack, ground, catalogue, blobs, shelf) if work else None
+        loops = _loops(ground, blobs, shelf, work=work)
+        tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
+        if worker is not None:
+            listening = ground.database.listen({"seedgate_slots": worker.wake.set}, stopping)
+            tasks.append(asyncio.create_task(listening))
+        stack.push_async_callback(_stop, stopping, tasks)
+        yield Gateway(ground=ground, catalogue=catalogue, dispatch=dispatch, worker=worker)
+
+
+def dialects(catalogue: Catalogue) -> list[Dialect]:
+    """Every vendor folder that speaks: `vendors/<name>/dialect.py` with `build`."""
+    found = []
+    for module in pkgutil.iter_modules(vendors.__path__):
+        name = f"{vendors.__name__}.{module.name}.dialect"
+        if module.ispkg and importlib.util.find_spec(name) is not None:
+            build: Callable[..., Dialect] = importlib.import_module(name).build
+            found.append(build(catalogue.listings[module.name]))
+    return found
+
+
+def lane(settings: Settings) -> str:
+    """The lane that tasks wait in."""
+    return f"engine:{settings.work.engine}"
+
+
+def _open_web(
+    stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf, base_url: str
+) -> Dispatch:
+    settings, database = ground.settings, ground.database
+    files_base = (settings.files_url or base_url).rstrip("/")
+    spool = ground.data / "incoming"
+    _make_folder(spool)
+    keys = Keys(
+        database,
+        pepper=ground.secret.derive("key pepper"),
+        clock=ground.clock,
+        allow_development=not settings.production,
+    )
+    submits = Submits(database, ground.ids, lane=lane(settings), deadline_s=settings.work.deadline_s)
+    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs)
+    for part in (keys, submits, lookups, balances, files):
+        stack.push_async_callback(part.close)
+    services = Services(
+        keys=keys,
+        submits=submits,
+        lookups=lookups,
+        balances=balances,
+        bodies=Bodies(
+            small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool
+        ),
+        store_data_url=lambda text: store_data_url(text, shelf),
+        result_url=lambda name: f"{files_base}/files/{name}",
+    )
+    measured = Measured()
+    application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
+    return Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+
+
+async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf) -> Worker:
+    settings, database = ground.settings, ground.database
+    places = settings.work.engine_processes or max(1, (os.cpu_count() or 1) // 2)
+    scratch = ground.data / "scratch"
+    _make_folder(scratch)
+    engine = EngineHost(
+        settings.work.engine,
+        scratch=scratch,
+        processes=places,
+        limits=HostLimits(job_s=settings.work.engine_job_s),
+    )
+    net = await stack.enter_async_context(open_net(_policy(settings)))
+    stack.push_async_callback(engine.stop)
+    await engine.start()
+    writes = Writes(database)
+    stack.push_async_callback(writes.close)
+    studio = Studio(
+        database=database,
+        writes=writes,
+        outputs=Outputs(blobs=blobs, writes=writes, ids=ground.ids),
+        engine=engine,
+        places=asyncio.Semaphore(places),
+        models=catalogue.models,
+        fetch=_fetch(net, shelf),
+        reference_path=shelf.path,
+    )
+    identity = presence.identity(ground.ids)
+    heartbeat = presence.Heartbeat(lambda: Database(ground.dsn), identity)
+    worker = Worker(
+        studio,
+        lane=lane(settings),
+        places=places,
+        identity=identity,
+        clock=ground.clock,
+        cursor=ground.ids.new(),
+    )
+    heartbeat.start()
+    stack.push_async_callback(heartbeat.stop)
+    worker.start()
+    stack.push_async_callback(worker.stop, drain_s=WORK_DRAIN_S)
+    return worker
+
+
+def _fetch(net: Net, shelf: Shelf) -> FetchReferences:
+    gate = Gate()
+
+    async def fetch(addresses: Sequence[str]) -> list[StoredReference]:
+        found = await fetch_references(addresses, net=net, gate=gate, shelf=shelf)
+        return [
+            StoredReference(
+                original_sha256=reference.original_sha256,
+                sha256=reference.sha256,
+                format=reference.format,
+                width=reference.width,
+                height=reference.height,
+                size_bytes=reference.size_bytes,
+            )
+            for reference in found
+        ]
+
+    return fetch
+
+
+def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Loop]:
+    loops = []
+    if work:
+        upkeep = Upkeep(
+            database=ground.database,
+            blobs=blobs,
+            references=shelf.root,
+            results_age=timedelta(days=ground.settings.results.days),
+        )
+        loops.append(Loop(name="upkeep", turn=upkeep.turn, pause_s=UPKEEP_S))
+    embedded = ground.embedded
+    if embedded is not None:
+
+        async def watch() -> bool:
+            if await asyncio.to_thread(embedded.ensure_running):
+                log.get("database").warning("database_restarted")
+            return False
+
+        loops.append(Loop(name="database", turn=watch, pause_s=DATABASE_WATCH_S))
+    return loops
+
+
+async def _stop(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    stopping.set()
+    await asyncio.gather(*tasks)
+
+
+def _policy(settings: Settings) -> Policy:
+    development = not settings.production
+    names = (urlsplit(url).hostname for url in (settings.public_url, settings.files_url) if url)
+    own = frozenset(name.lower() for name in names if name)
+    return Policy(allow_http=development, allow_loopback=development, own_hosts=frozenset() if development else own)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except PermissionError:
+        raise NoPermission(f"The folder {path} cannot be made", hint="Choose another with --data.") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpace(f"There is no space left for {path}", hint="Free some, or choose another --data.") from None
+        raise BadSettings(f"The folder {path} cannot be made: {error.strerror}", hint="Check --data.") from None

@@ -1,0 +1,1 @@
+"""Local inference engines, one package each; `seedgate.engine` is their contract."""

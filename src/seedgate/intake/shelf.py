@@ -1,0 +1,79 @@
+"""Files kept by the SHA-256 of their content: `<root>/ab/<sha256>`."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedgate.domain.errors import NoSpace
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DESK = "desk"
+"""Folder of files that are still being made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """A folder of such files. Its methods block: call them in a thread."""
+
+    root: Path
+
+    def path(self, sha256: str) -> Path:
+        """Where the file with that digest stands, if it is there. Raises `ValueError` for anything but a digest."""
+        if not _DIGEST.fullmatch(sha256):
+            raise ValueError("not a SHA-256 in lower-case hexadecimal")
+        return self.root / sha256[:2] / sha256
+
+    def has(self, sha256: str) -> bool:
+        """Whether such a file stands there; False, too, for what is no digest."""
+        return _DIGEST.fullmatch(sha256) is not None and self.path(sha256).is_file()
+
+    def put(self, made: Path) -> str:
+        """Move a finished file from the desk to its place and give its SHA-256; on the disk when this returns."""
+        with made.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        place = self.path(sha256)
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _sync(self.root)
+        made.replace(place)
+        _sync(place.parent)
+        return sha256
+
+    def remove(self, sha256: str) -> None:
+        """Forget a file; harmless where there is none."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    @contextmanager
+    def desk(self) -> Iterator[Path]:
+        """A folder for files being made, on the same disk; gone with all that is left in it. `NoSpace` when full."""
+        desks = self.root / _DESK
+        desks.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=desks))
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise NoSpace(hint=f"Free some space where {self.root} is.") from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_desk(self) -> None:
+        """Remove what a killed process left behind; call at start, before anything uses the shelf."""
+        shutil.rmtree(self.root / _DESK, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,90 @@
+"""uvicorn with our protocol, our signals, and a listening socket that is bound before anything slow begins."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from seedgate.domain.errors import BadSettings, NoPermission
+from seedgate.web.dispatch import App
+from seedgate.web.protocol import cut_off_late, guard
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+DRAIN_S = 10
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """From here on requests are served."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the command line's business."""
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises BadSettings or NoPermission, with a hint."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise BadSettings(f"Cannot listen on {host!r}: {error.strerror}", hint="Check the setting `host`.") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EACCES:
+            raise NoPermission(f"Port {port} may not be used", hint="Choose one from 1024 on.") from None
+        hint = "Choose another with --port, or 0 for any free one."
+        raise BadSettings(f"Cannot listen on {host}:{port}: {error.strerror}", hint=hint) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(
+    app: App,
+    listener: socket.socket,
+    *,
+    stopping: asyncio.Event,
+    ready: asyncio.Event,
+    head_bytes: int,
+    head_s: float,
+    body_s: float,
+    connections: int,
+) -> None:
+    """Serve until `stopping`, then let requests under way finish for a while. `ready` is set once they are served."""
+    config = uvicorn.Config(
+        app,
+        http=guard(head_bytes=head_bytes, head_s=head_s, body_s=body_s),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        limit_concurrency=connections,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    server = _Server(config, ready)
+    serving = asyncio.create_task(server.serve([listener]))
+    guarding = asyncio.create_task(cut_off_late(server.server_state.connections))
+    try:
+        await asyncio.wait([serving, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        await serving
+        guarding.cancel()
