@@ -16,8 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import structlog
-
+from seedgate import log
 from seedgate.domain.errors import EngineCrashed, EngineRefused, ShuttingDown
 from seedgate.engine import Drawn, Job, JobCancelled
 from seedgate.inference_child import (
@@ -54,7 +53,7 @@ TRACE_LINE = re.compile(
     rb'(\s*File "[^"\s]{1,300}\.py", line \d+|Fatal Python error: |Thread 0x|Current thread 0x|(\w+\.)*\w+Error\b)'
 )
 
-log = structlog.get_logger("seedgate.inference")
+logger = log.get("inference")
 
 
 class Work:
@@ -181,7 +180,7 @@ class EngineProcess:
             self._why = f"The engine's process broke the protocol: {type(error).__name__}."
         trace = await _reap(self._process, self._noise)
         self.gone.set()
-        log.info("engine.gone", why=self._why, status=self._process.returncode, trace=trace)
+        logger.info("engine.gone", why=self._why, status=self._process.returncode, trace=trace)
         if self.work is not None:
             self.work.end(EngineCrashed(self._why))
 
@@ -261,7 +260,7 @@ async def start_process(command: Sequence[str], *, limit_s: float, on_idle: Call
             *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment(), start_new_session=True
         )
     except OSError as error:
-        log.warning("engine.start_failed", why=error.strerror)
+        logger.warning("engine.start_failed", why=error.strerror)
         return None
     noise = _Noise(process.stderr)
     try:
@@ -271,7 +270,7 @@ async def start_process(command: Sequence[str], *, limit_s: float, on_idle: Call
             return EngineProcess(process, ready, noise, on_idle)
         raise ValueError("not ready")
     except (TimeoutError, ValueError, asyncio.IncompleteReadError, ConnectionError) as error:
-        log.warning("engine.start_failed", why=type(error).__name__, trace=await _reap(process, noise))
+        logger.warning("engine.start_failed", why=type(error).__name__, trace=await _reap(process, noise))
         return None
     except asyncio.CancelledError:
         await _reap(process, noise)

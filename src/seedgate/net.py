@@ -235,7 +235,8 @@ class Net:
                 async for chunk in chunks:
                     if sink.take(chunk):
                         await asyncio.to_thread(sink.flush)
-            await asyncio.to_thread(sink.keep)
+            await asyncio.to_thread(sink.flush)
+            sink.keep()
         finally:
             sink.close()
         content_type = answer.headers.get("Content-Type", "")
@@ -342,7 +343,7 @@ class _Sink:
         self._waiting.clear()
 
     def keep(self) -> None:
-        self.flush()
+        """Put the file in its place. Two quick calls, not in a thread, where giving up could come between them."""
         self._file.close()
         self._part.replace(self._path)
 

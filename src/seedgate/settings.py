@@ -1,5 +1,6 @@
 """Settings: one typed schema, read once at start. `settings.default.toml` is the documentation and the defaults."""
 
+import os
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seedgate.domain.errors import BadSettings
+
+
+USUAL_NAMES = {"database_url": "DATABASE_URL", "blobs_url": "BLOBS_URL"}
+"""What platforms call a setting in the environment; SEEDGATE_… goes before it, and may be empty to say no."""
 
 
 class _Part(BaseModel):
@@ -104,6 +109,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
     values = tomllib.loads(resources.files("seedgate").joinpath("settings.default.toml").read_text(encoding="utf-8"))
     if config is not None:
         values = _merge(values, _read(config))
+    values |= {name: os.environ[usual] for name, usual in USUAL_NAMES.items() if os.environ.get(usual)}
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = Settings(**values)

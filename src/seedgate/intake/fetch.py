@@ -1,9 +1,10 @@
 """Fetch a task's reference images: each once, a few at a time, all within one limit of time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from seedgate.domain.errors import (
     AddressRefused,
@@ -18,6 +19,8 @@ from seedgate.domain.reference import LOCAL_PREFIX, MAX_IMAGE_BYTES, Reference, 
 from seedgate.intake.gate import Gate
 from seedgate.intake.shelf import Shelf
 from seedgate.net import Net
+
+T = TypeVar("T")
 
 _FAULTS: dict[type[SeedgateError], ReferenceFault] = {
     AddressRefused: ReferenceFault.ADDRESS,
@@ -35,6 +38,7 @@ class FetchLimits:
 
     at_once: int = 4
     total_s: float = 60.0
+    """For all downloads together. The gate's queue is our own affair and does not count."""
     image_bytes: int = MAX_IMAGE_BYTES
 
 
@@ -48,25 +52,36 @@ async def fetch_references(
     stays there: the same bytes may serve another task.
     """
     limits = limits or FetchLimits()
-    turn = asyncio.Semaphore(limits.at_once)
+    places = {reference: references.index(reference) for reference in references}
     with shelf.desk() as desk:
-        intake = _Intake(net=net, gate=gate, shelf=shelf, limits=limits, desk=desk, turn=turn)
-        tasks: dict[str, asyncio.Task[Reference]] = {}
-        try:
-            async with asyncio.timeout(limits.total_s), asyncio.TaskGroup() as group:
-                for reference in dict.fromkeys(references):
-                    index = references.index(reference)
-                    tasks[reference] = group.create_task(intake.take(reference, index))
-        except TimeoutError:
-            late = next((index for index, reference in enumerate(references) if not _done(tasks[reference])), 0)
-            raise ReferenceRefused(ReferenceFault.TIMED_OUT, index=late) from None
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
-        return tuple(tasks[reference].result() for reference in references)
+        intake = _Intake(
+            net=net, gate=gate, shelf=shelf, limits=limits, desk=desk, turn=asyncio.Semaphore(limits.at_once)
+        )
+        originals = await _together(
+            {index: intake.fetch(reference, index) for reference, index in places.items()}, limit_s=limits.total_s
+        )
+        clean = await _together({index: intake.clean(original, index) for index, original in originals.items()})
+    return tuple(clean[places[reference]] for reference in references)
 
 
-def _done(task: asyncio.Task[Reference]) -> bool:
-    return task.done() and not task.cancelled()
+async def _together(jobs: Mapping[int, Coroutine[Any, Any, T]], *, limit_s: float | None = None) -> dict[int, T]:
+    """The jobs' results under the jobs' own indexes; the first failure ends them all."""
+    tasks: dict[int, asyncio.Task[T]] = {}
+    try:
+        async with asyncio.timeout(limit_s), asyncio.TaskGroup() as group:
+            tasks = {index: group.create_task(job) for index, job in jobs.items()}
+    except TimeoutError:
+        late = next((index for index, task in tasks.items() if task.cancelled()), 0)
+        raise ReferenceRefused(ReferenceFault.TIMED_OUT, index=late) from None
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return {index: task.result() for index, task in tasks.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Original:
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,34 +93,34 @@ class _Intake:
     desk: Path
     turn: asyncio.Semaphore
 
-    async def take(self, reference: str, index: int) -> Reference:
+    async def fetch(self, reference: str, index: int) -> _Original:
         try:
+            if reference.startswith(LOCAL_PREFIX):
+                return self._local(reference.removeprefix(LOCAL_PREFIX))
+            path = self.desk / f"{index}.original"
             async with self.turn:
-                return await self._take(reference, str(index))
-        except ReferenceRefused as error:
-            raise ReferenceRefused(error.reason, index=index) from None
+                downloaded = await self.net.download(reference, path, max_bytes=self.limits.image_bytes)
+            return _Original(path=path, sha256=downloaded.sha256)
         except tuple(_FAULTS) as error:
             raise ReferenceRefused(_FAULTS[type(error)], index=index) from error
 
-    async def _take(self, reference: str, name: str) -> Reference:
-        original, sha256 = await self._original(reference, self.desk / f"{name}.original")
-        clean = self.desk / f"{name}.clean"
-        passed = await self.gate.normalise(original, clean)
-        size_bytes = clean.stat().st_size
+    def _local(self, sha256: str) -> _Original:
+        if not self.shelf.has(sha256):
+            raise AddressRefused
+        return _Original(path=self.shelf.path(sha256), sha256=sha256)
+
+    async def clean(self, original: _Original, index: int) -> Reference:
+        made = self.desk / f"{index}.clean"
+        try:
+            passed = await self.gate.normalise(original.path, made)
+        except ReferenceRefused as error:
+            raise ReferenceRefused(error.reason, index=index) from None
+        size_bytes = made.stat().st_size
         return Reference(
-            sha256=await asyncio.to_thread(self.shelf.put, clean),
+            sha256=await asyncio.to_thread(self.shelf.put, made),
             format=passed.format,
             width=passed.width,
             height=passed.height,
             size_bytes=size_bytes,
-            original_sha256=sha256,
+            original_sha256=original.sha256,
         )
-
-    async def _original(self, reference: str, path: Path) -> tuple[Path, str]:
-        if reference.startswith(LOCAL_PREFIX):
-            sha256 = reference.removeprefix(LOCAL_PREFIX)
-            if not self.shelf.has(sha256):
-                raise AddressRefused
-            return self.shelf.path(sha256), sha256
-        downloaded = await self.net.download(reference, path, max_bytes=self.limits.image_bytes)
-        return path, downloaded.sha256

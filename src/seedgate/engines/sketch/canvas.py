@@ -17,7 +17,7 @@ import pyvips
 from seedgate.engines.sketch.palette import Palette
 
 pyvips.cache_set_max(0)
-"""libvips would remember what it loaded, by the name of the file; names come again, and memory is short."""
+"""Nothing is drawn twice, so what libvips would remember only costs memory."""
 
 SHORT_SIDE = 1000.0
 MAX_ASPECT = 6.0
@@ -50,6 +50,8 @@ class Canvas:
         self.palette = palette
         self.camera = camera
         self.rng = rng
+        self.key = rng.getrandbits(64)
+        """What places along a layer are drawn from, wherever the camera is."""
         self.left, self.right = 0.0, self.w
         self._defs: list[str] = []
         self._body: list[str] = []

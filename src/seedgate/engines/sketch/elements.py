@@ -111,7 +111,7 @@ def misted(c: Canvas, colour: str, depth: float) -> str:
 def scatter(c: Canvas, spacing: float, *key: object) -> Iterator[tuple[float, random.Random]]:
     """Places along the layer, each with a source of chance of its own."""
     for cell in range(math.floor(c.left / spacing), math.ceil(c.right / spacing) + 1):
-        rng = random.Random(f"{c.palette.near}{key}{cell}{c.palette.far}")
+        rng = random.Random(f"{c.key} {key} {cell}")
         yield (cell + rng.uniform(-0.4, 0.4)) * spacing, rng
 
 

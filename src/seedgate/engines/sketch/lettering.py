@@ -124,6 +124,8 @@ def _broken(pieces: Sequence[str], limit: float, *, bold: bool) -> list[str]:
         rest = piece
         while len(rest) > 1 and measure(rest.strip(), bold=bold) > limit:
             keep = max(1, int(len(rest) * limit / measure(rest, bold=bold)))
+            while keep > 1 and measure(rest[:keep], bold=bold) > limit:
+                keep -= 1
             cut.append(rest[:keep])
             rest = rest[keep:]
         cut.append(rest)

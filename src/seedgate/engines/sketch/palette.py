@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TURNS = (-12.0, 6.0)
+"""Degrees of hue, towards red and away from it; golden light soon looks sour."""
+
 Rgb = tuple[int, int, int]
 
 
@@ -90,8 +93,9 @@ PALETTES = {
 
 # Light and weather before places, places before animals: of two moods as strong, the first is taken.
 MOODS = {
-    "dusk": "dusk sunset evening twilight romantic cinematic dramatic закат* вечер* 夕 黄昏 🌇 🌆",
     "neon": "neon cyberpunk city robot future futuristic synthwave club electric неон* город* робот* 霓虹 城 机器 🤖",
+    "dusk": "dusk sunset evening twilight romantic cinematic dramatic закат* вечер* 夕 黄昏 🌇 🌆",
+    "night": "night moon midnight star stars starry dream dark black ночь ночн* лун* звезд* 夜 月 星 黑 🌙 ⭐ 🌃",
     "snow": "snow* winter ice icy cold white arctic penguin christmas minimal снег* зим* бел* 雪 冬 白 ❄ ⛄ 🐧",
     "dawn": "dawn sunrise morning soft gentle pastel spring рассвет* утр* 晨 早 日出 朝 🌅",
     "ink": "ink calligraphy sumi paper sketch pencil drawing line monochrome чернил* рисун* 墨 水墨 书法 🖋",
@@ -104,7 +108,6 @@ MOODS = {
     "meadow": "meadow field sunny day happy dog child children green grass park луг* пол* зелен* собак* 草 绿 狗 🐶 ☀",
     "lilac": "lilac lavender purple violet dreamy unicorn magical cat сирен* фиолет* кот* кошк* 紫 猫 🦄 🐱",
     "golden": "golden gold autumn fall warm harvest lion fox amber orange осен* золот* рыж* лис* 秋 金 橙 🍂 🦊 🦁",
-    "night": "night moon midnight star stars starry dream dark black ночь ночн* лун* звезд* 夜 月 星 黑 🌙 ⭐ 🌃",
 }
 
 WORD = re.compile(r"\w+")
@@ -135,5 +138,9 @@ def choose(prompt: str, table: Mapping[str, str], rng: random.Random) -> str:
 
 
 def choose_palette(prompt: str, rng: random.Random) -> Palette:
-    """The palette of the prompt's mood."""
-    return PALETTES[choose(prompt, MOODS, rng)]
+    """The palette of the prompt's mood, its hues turned a little, so that no two seeds share one."""
+    p, angle = PALETTES[choose(prompt, MOODS, rng)], rng.uniform(*TURNS)
+    top, middle, low, far, near, sun, first, second = (
+        turn(colour, angle) for colour in (*p.sky, p.far, p.near, p.sun, *p.accents)
+    )
+    return Palette(sky=(top, middle, low), far=far, near=near, sun=sun, accents=(first, second))

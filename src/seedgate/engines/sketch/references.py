@@ -91,16 +91,18 @@ def _open(path: Path, width: int, height: int) -> pyvips.Image:
     """The file cut to the size around what draws the eye, upright, three bands."""
     with path.open("rb") as file:
         head = file.read(SIGNATURE_BYTES)
-    if head.startswith(BITMAP):
-        image = _bitmap(path).thumbnail_image(width, height=height, crop="attention")
-    elif any(head[at : at + len(magic)] == magic for at, magic in SIGNATURES):
-        image = pyvips.Image.thumbnail(str(path), width, height=height, crop="attention")
-    else:
-        raise JobRefused("A reference is no picture in a format that can be opened.")
-    image = image.colourspace("srgb")
-    if image.hasalpha():
-        image = image.flatten(background=[255, 255, 255])
-    return image.cast("uchar").copy_memory()
+    try:
+        if head.startswith(BITMAP):
+            image = _bitmap(path).thumbnail_image(width, height=height, crop="attention")
+        elif any(head[at : at + len(magic)] == magic for at, magic in SIGNATURES):
+            image = pyvips.Image.thumbnail(str(path), width, height=height, crop="attention")
+        else:
+            raise JobRefused("A reference is no picture in a format that can be opened.")
+        image = image.colourspace("srgb")
+        image = image.flatten(background=[255, 255, 255]) if image.hasalpha() else image
+        return image.cast("uchar").copy_memory()
+    except (pyvips.Error, OSError) as error:
+        raise JobRefused("A reference cannot be decoded.") from error
 
 
 def _bitmap(path: Path) -> pyvips.Image:

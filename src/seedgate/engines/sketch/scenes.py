@@ -62,7 +62,7 @@ def paint_sea(c: Canvas) -> None:
     x, _ = sun(c, height=0.56)
     stars_or_clouds(c)
     island = terrain(c.rng, wave=520, octaves=5)
-    place, sail_at = c.rng.uniform(0.1, 0.9) * c.w, x + c.rng.choice((-1, 1)) * c.rng.uniform(0.1, 0.22) * c.w
+    place, sail_at = c.rng.uniform(0.1, 0.9) * c.w, x + (1 if x < c.w / 2 else -1) * c.rng.uniform(0.12, 0.3) * c.w
     with c.layer(0.15):
         c.ground(lambda at: level + 20 - 130 * math.exp(-(((at - place) / 260) ** 2)) * (1 + 0.5 * island(at)), p.far)
     deep = mix(p.near, p.far, 0.25)
@@ -70,7 +70,7 @@ def paint_sea(c: Canvas) -> None:
         -c.w, level, 3 * c.w, c.h, c.linear((0, mix(p.sky[2], p.far, 0.45)), (0.35, mix(p.far, deep, 0.5)), (1, deep))
     )
     glitter(c, x, level)
-    with c.layer(0.4):
+    with c.layer(0.25):
         sail(c, sail_at, level + c.h * 0.045, 120)
     for number in range(7):
         depth = 0.35 + 0.65 * number / 6
@@ -151,11 +151,11 @@ def paint_space(c: Canvas) -> None:
 def paint_paper(c: Canvas) -> None:
     """Sheets of cut paper, one above the other, light from below them."""
     p = c.palette
-    ground = mix(p.sun, WHITE, 0.3) if not p.dark else mix(p.near, p.sky[0], 0.5)
+    ground = p.sun if p.dark else mix(p.sky[2], WHITE, 0.5)
     c.rect(0, 0, c.w, c.h, c.radial((0, ground), (0.5, mix(ground, p.accents[1], 0.3))))
     centre = c.w * c.rng.uniform(0.44, 0.56), c.h * c.rng.uniform(0.45, 0.55)
-    shades = [p.sky[2], p.accents[1], p.accents[0], p.sky[1], p.far, p.sky[0], p.near]
-    for number, shade in enumerate(shades[::-1] if p.dark else shades):
+    shades = (p.sky[2], p.accents[1], p.accents[0], p.sky[1], p.far, p.sky[0], p.near)
+    for number, shade in enumerate(shades):
         waves = [(turns, swing, c.rng.uniform(0, math.tau)) for turns, swing in ((2, 0.1), (3, 0.08), (5, 0.035))]
         with c.layer(0.2 + 0.12 * number):
             sheet(c, centre, 0.66 + 0.13 * number, waves, shade)
@@ -186,7 +186,6 @@ SCENES: dict[str, Callable[[Canvas], None]] = {
 }
 
 PLACES = {
-    "hills": "mountain* hill* valley landscape snow* winter eagle горы горн* холм* снег* 山 雪 ⛰ 🏔",
     "forest": "forest woods tree trees fox wolf deer bear owl jungle лес* лис* волк* дерев* 森 林 树 狐 🌲 🦊 🍂",
     "sea": "sea ocean beach boat ship sail island lake river whale море* пляж* остров* озер* 海 湖 河 岛 🌊 ⛵ 🏝",
     "dunes": "desert dune dunes sand camel sahara canyon egypt pyramid пустын* песк* 沙 漠 🏜 🐫",
@@ -194,4 +193,5 @@ PLACES = {
     "city": "city street night cafe shop building skyline neon car robot cyberpunk город* улиц* кафе 城 街 店 🏙 🤖",
     "space": "space planet star stars rocket astronaut alien moon mars космос* планет* звезд* 宇宙 星 月 🚀 🪐 👽",
     "paper": "abstract pattern paper idea logo poster music dream shape абстракт* узор* музык* 抽象 音乐 🎵 💡",
+    "hills": "mountain* hill* valley landscape snow* winter eagle горы горн* холм* снег* 山 雪 ⛰ 🏔",
 }

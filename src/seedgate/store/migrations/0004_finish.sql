@@ -33,6 +33,10 @@ BEGIN
           FROM settled w
          WHERE a.task_id = w.task_id AND a.slot = w.ordinal AND a.ended_at IS NULL AND a.epoch = coalesce(w.epoch, a.epoch))
     SELECT array_agg(o) INTO won FROM settled;
+    -- Slots that still wait for references which their first slot failed to get will never have them.
+    UPDATE slot s SET state = 10, reason = f.reason, message = f.message FROM slot f
+     WHERE s.task_id = ANY (tasks) AND s.state = 0 AND s.not_before IS NULL
+       AND f.task_id = s.task_id AND f.ordinal = 0 AND f.state = 10 AND f.reason IS NOT NULL;
 
     INSERT INTO event (task_id, kind, ordinal, at, detail)
     SELECT u.task_id, 2, u.ordinal * 1000000 + coalesce(u.epoch, 0), at, coalesce(u.reason, 'pictures')

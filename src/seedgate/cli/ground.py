@@ -1,0 +1,74 @@
+"""What commands stand on: the settings, and the database of a gateway that may be running beside them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from seedgate.cli.output import Stop
+
+if TYPE_CHECKING:
+    from seedgate.compose import Ground
+    from seedgate.settings import Settings
+    from seedgate.store.database import Database
+
+T = TypeVar("T")
+
+
+def settings_for(config: Path | None, data: Path | None) -> "Settings":
+    """The settings, with logs that leave the terminal to the answer: warnings and worse."""
+    from seedgate import log
+    from seedgate.settings import load
+
+    settings = load(config, data=data)
+    log.configure(level="warning" if settings.log_level == "info" else settings.log_level)
+    return settings
+
+
+def has_database(settings: "Settings") -> bool:
+    """Whether there is a database to open; false where the embedded one was never made."""
+    return bool(settings.database_url.get_secret_value()) or (settings.data / "postgres").exists()
+
+
+def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], Awaitable[T]]) -> T:
+    """What `use` makes of the ground. A command that only looks does not make an installation by looking."""
+    settings = settings_for(config, data)
+    if not has_database(settings):
+        raise Stop(
+            f"There is no Seedgate data in {settings.data.absolute()}",
+            hint="Start it with `seedgate up`, or name its folder with --data.",
+            code="no_data",
+        )
+
+    async def run() -> T:
+        from seedgate.compose import open_ground
+
+        if settings.database_url.get_secret_value():
+            async with open_database(settings):
+                """Reached, so that a wrong address is told in a sentence."""
+        async with open_ground(settings, migrating=False) as ground:
+            return await use(ground)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
+    """The database whatever its schema, for the commands about the schema. Raises ServerBroken when it is not reached."""
+    from seedgate.store.database import Database, Dsn
+    from seedgate.store.embedded import EmbeddedServer
+    from seedgate.store.operations import read_server
+
+    async with AsyncExitStack() as stack:
+        url = settings.database_url.get_secret_value()
+        if url:
+            dsn = Dsn.from_url(url)
+        else:
+            embedded = await asyncio.to_thread(EmbeddedServer.open, settings.data.absolute())
+            stack.push_async_callback(asyncio.to_thread, embedded.close)
+            dsn = Dsn(embedded.dsn_kwargs)
+        database = Database(dsn)
+        stack.push_async_callback(database.close)
+        await read_server(database)
+        yield database

@@ -1,0 +1,263 @@
+"""T1 to T4 fail at every statement and lose their connection during COMMIT; nothing is half done, nothing done twice."""
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from conftest import PRICE, World
+from faults import definition, everything, mutants, proxied
+from test_work import Bench
+
+from seedgate.domain.admission import Code
+from seedgate.domain.errors import Unavailable
+from seedgate.domain.reason import Reason
+from seedgate.store import finish, slots
+from seedgate.store.database import Database, Dsn, OutcomeUnknown
+from seedgate.store.finish import SlotEnding
+from seedgate.store.slots import StoredReference
+
+Step = Callable[[World], Awaitable[object]]
+Prepared = Callable[[World], Awaitable[Step]]
+
+
+async def _t1(world: World) -> Step:
+    account = await world.account()
+    key = await world.key(account, per_minute=60)
+    tasks = [
+        world.task(account, key, pictures=2, slots=2, idempotency_key=f"r\n{n}", fingerprint=b"f" * 32) for n in range(3)
+    ]
+
+    async def accept(through: World) -> object:
+        return [verdict.code for verdict in await through.accept(*tasks)] == [Code.ACCEPTED] * 3
+
+    return accept
+
+
+async def _two_claimable(world: World, **changes: object) -> None:
+    account = await world.account()
+    key = await world.key(account)
+    await world.accept(*(world.task(account, key, callback_url="https://example.com/h", **changes) for _ in range(2)))
+
+
+async def _t2(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+
+    async def claim(through: World) -> object:
+        return len(
+            await slots.claim(
+                through.database.work_lane, bench.me, name="engine:blank", want=2, cursor=world.ids.new()
+            )
+        )
+
+    return claim
+
+
+async def _intent(world: World) -> Step:
+    await _two_claimable(world)
+    claims = await Bench(world).claim()
+    intents = [
+        slots.Intent(task_id=c.task_id, ordinal=c.ordinal, epoch=c.epoch, lane=c.lane, free=True) for c in claims
+    ]
+
+    async def intend(through: World) -> object:
+        return all(await slots.open_attempts(through.database.work_lane, intents))
+
+    return intend
+
+
+async def _t3(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+    claims = await bench.claim()
+    for claim in claims:
+        await bench.intend(claim)
+    handles = [slots.Handle(task_id=c.task_id, ordinal=c.ordinal, epoch=c.epoch, handle="h") for c in claims]
+
+    async def record(through: World) -> object:
+        return all(await slots.record_handles(through.database.work_lane, handles))
+
+    return record
+
+
+async def _picture(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+    (claim, _) = await bench.claim()
+    await bench.intend(claim)
+    name = f"{world.ids.token()}.png"
+
+    async def keep(through: World) -> object:
+        picture = slots.Picture(
+            task_id=claim.task_id,
+            ordinal=0,
+            slot=0,
+            epoch=claim.epoch,
+            name=name,
+            format="png",
+            width=1,
+            height=1,
+            size_bytes=1,
+            sha256=b"s" * 32,
+        )
+        return all(await slots.keep_images(through.database.work_lane, [picture]))
+
+    return keep
+
+
+async def _references(world: World) -> Step:
+    await _two_claimable(world, has_references=True, pictures=2, slots=2)
+    (claim, *_) = await Bench(world).claim()
+    stored = StoredReference(original_sha256="a", sha256="b", format="png", width=9, height=9, size_bytes=1)
+
+    async def record(through: World) -> object:
+        return await slots.record_references(through.database.work_lane, claim.task_id, claim.epoch, [stored])
+
+    return record
+
+
+async def _t4(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+    claims = await bench.claim()
+    for claim in claims:
+        await bench.intend(claim)
+    await bench.keep(claims[0])
+    endings = [
+        SlotEnding(task_id=c.task_id, ordinal=c.ordinal, epoch=c.epoch, reason=reason)
+        for c, reason in zip(claims, (None, Reason.INTERNAL), strict=True)
+    ]
+
+    async def end(through: World) -> object:
+        won = await finish.finish_slots(through.database.work_lane, endings)
+        # A repeated call finds its slots settled: nothing is left to win, and nothing was lost either.
+        ended = await through.database.fetch("SELECT count(*) AS n FROM task WHERE state >= 10")
+        return all(won) or ended[0]["n"] == 2
+
+    return end
+
+
+async def _return(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+    (claim, _) = await bench.claim()
+    await bench.intend(claim)
+    slot = slots.Handle(task_id=claim.task_id, ordinal=claim.ordinal, epoch=claim.epoch, handle="")
+
+    async def give_back(through: World) -> object:
+        await slots.return_slot(through.database.work_lane, slot, crashed=True)
+        rows = await through.database.fetch("SELECT count(*) AS n FROM slot WHERE state = 1")
+        return rows[0]["n"] == 1
+
+    return give_back
+
+
+async def _sweep(world: World) -> Step:
+    await _two_claimable(world)
+    bench = Bench(world)
+    for claim in await bench.claim():
+        await bench.intend(claim)
+    await bench.die()
+
+    async def sweep(through: World) -> object:
+        await slots.sweep_workers(through.database.work_lane, [], most=100)
+        rows = await through.database.fetch("SELECT count(*) AS n FROM slot WHERE state = 1")
+        return rows[0]["n"] == 2
+
+    return sweep
+
+
+STEPS: dict[str, Prepared] = {
+    "accept_tasks": _t1,
+    "claim_slots": _t2,
+    "open_attempts": _intent,
+    "record_handles": _t3,
+    "keep_images": _picture,
+    "record_references": _references,
+    "finish_slots": _t4,
+    "return_slot": _return,
+    "sweep_workers": _sweep,
+}
+
+
+# If this failed, a statement that breaks in the middle would leave half a task, or money without a task, behind.
+@pytest.mark.parametrize("name", STEPS)
+async def test_a_failure_at_any_statement_leaves_nothing(name: str, world: World) -> None:
+    step = await STEPS[name](world)
+    whole = await definition(world.database, name)
+    broken = mutants(whole)
+    assert len(broken) >= 3
+    before = await everything(world)
+    reached = 0
+    for mutant in broken:
+        async with world.database.write() as tx:
+            await tx.execute(mutant)
+        try:
+            await step(world)
+        except asyncpg.InternalServerError as error:
+            assert "injected" in str(error)
+            reached += 1
+            assert await everything(world) == before
+        else:
+            pytest.fail(f"{name} did not reach a statement of its own")
+        assert await world.findings() == []
+    assert reached == len(broken)
+    async with world.database.write() as tx:
+        await tx.execute(whole)
+    assert await step(world)
+    assert await world.findings() == []
+
+
+# If this failed, a connection lost during COMMIT would lose a task, or do something twice.
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "claim_slots"])
+@pytest.mark.parametrize("lose", ["question", "answer"])
+async def test_a_lost_commit_is_done_once(name: str, lose: str, world: World, dsn: Dsn) -> None:
+    step = await STEPS[name](world)
+    with tempfile.TemporaryDirectory(prefix="sg") as folder:
+        async with proxied(dsn, Path(folder)) as (proxy, database):
+            through = World(database)
+            await _warm(database)
+            proxy.lose = lose
+            assert await step(through)
+            assert proxy.lost.is_set()
+    tables = await everything(world)
+    assert len(tables["task"]) == (3 if name == "accept_tasks" else 2)
+    assert await world.findings() == []
+
+
+# If this failed, slots leased by a claim whose answer was lost would be held for ever by a worker that lives.
+@pytest.mark.parametrize("lose", ["question", "answer"])
+async def test_a_lost_claim_is_found_again(lose: str, world: World, dsn: Dsn) -> None:
+    await _two_claimable(world)
+    bench = Bench(world)
+    with tempfile.TemporaryDirectory(prefix="sg") as folder:
+        async with proxied(dsn, Path(folder)) as (proxy, database):
+            await _warm(database)
+            proxy.lose = lose
+            with pytest.raises(OutcomeUnknown):
+                await slots.claim(database.work_lane, bench.me, name="engine:blank", want=2, cursor=world.ids.new())
+    for stray in await slots.strays(bench.lane, bench.me.id, []):
+        assert await slots.return_slot(bench.lane, stray, crashed=False)
+    assert len(await bench.claim()) == 2
+    assert await world.findings() == []
+
+
+# If this failed, a server that is gone for good would be asked for ever, or its absence be called something else.
+async def test_a_server_that_stays_away_is_unavailable(world: World, dsn: Dsn) -> None:
+    account = await world.account(credit=PRICE)
+    task = world.task(account, await world.key(account))
+    with tempfile.TemporaryDirectory(prefix="sg") as folder:
+        async with proxied(dsn, Path(folder)) as (proxy, database):
+            await _warm(database)
+            proxy._target = f"{folder}/nobody"
+            proxy.lose = "answer"
+            with pytest.raises(Unavailable):
+                await World(database).accept(task)
+
+
+async def _warm(database: Database) -> None:
+    """Connect, and let the driver look its types up, so that the next thing lost is the step itself."""
+    for lane in (database.write_lane, database.work_lane):
+        await lane.fetch("SELECT $1::uuid[], $2::int[], $3::text[], $4::bytea[], $5::smallint[], $6::bool[], $7::bigint[]", *[[]] * 7)
