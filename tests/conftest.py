@@ -115,7 +115,12 @@ class World:
         return account_id
 
     async def key(
-        self, account_id: UUID, *, per_minute: int | None = None, concurrent: int | None = None, digest: bytes | None = None
+        self,
+        account_id: UUID,
+        *,
+        per_minute: int | None = None,
+        concurrent: int | None = None,
+        digest: bytes | None = None,
     ) -> UUID:
         key_id = self.ids.new()
         async with self.database.write() as tx:

@@ -1,8 +1,8 @@
 """The dialect contract: how a vendor's callers speak to us.
 
 A dialect is pure functions over bytes. It declares its routes and where the credential sits, reads a request into our
-own words (raising `CallerError` with `param` set to the field as the vendor writes it), and writes answers in the vendor's
-shape. It never sees a database, a clock or the web framework, and it decides every HTTP status.
+own words (raising `CallerError` with `param` set to the field as the vendor writes it), and writes answers in the
+vendor's shape. It never sees a database, a clock or the web framework, and it decides every HTTP status.
 """
 
 from collections.abc import Callable, Mapping, Sequence

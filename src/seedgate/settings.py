@@ -11,7 +11,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from seedgate.domain.errors import BadSettings
 
-
 USUAL_NAMES = {"database_url": "DATABASE_URL", "blobs_url": "BLOBS_URL"}
 """What platforms call a setting in the environment; SEEDGATE_… goes before it, and may be empty to say no."""
 

@@ -1,6 +1,7 @@
 """The gate, against images made to hurt it."""
 
 import asyncio
+import errno
 import io
 import os
 import re
@@ -349,6 +350,13 @@ class TestTheChild:
         desk.original.write_bytes(encoded(picture(), "PNG"))
         with pytest.raises(Bug):
             await desk.gate.normalise(desk.original, desk.clean)
+
+    # If this fails, callers are told that their images are broken when it is our disk that is full.
+    async def test_a_full_disk_is_our_fault(self, desk):
+        desk.original.write_bytes(encoded(picture(), "PNG"))
+        with pytest.raises(OSError) as caught:
+            await desk.gate.normalise(desk.original, Path("/dev/full"))
+        assert caught.value.errno == errno.ENOSPC
 
     def test_the_parent_loads_no_decoder(self):
         code = "import sys, seedgate.intake.fetch; sys.exit('PIL' in sys.modules)"

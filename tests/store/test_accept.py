@@ -3,7 +3,6 @@
 import asyncio
 import random
 from dataclasses import dataclass
-from uuid import UUID
 
 import pytest
 from conftest import PRICE, World, model_database
@@ -61,7 +60,11 @@ async def test_racing_idempotency_keys_make_one_task_each(world: World) -> None:
             tasks = []
             for name in names:
                 task = world.task(account, key, idempotency_key=name, fingerprint=b"f" * 32)
-                tasks.append(world.task(account, key, id=task.id, idempotency_key=name, fingerprint=b"f" * 32, answer=task.id.bytes))
+                tasks.append(
+                    world.task(
+                        account, key, id=task.id, idempotency_key=name, fingerprint=b"f" * 32, answer=task.id.bytes
+                    )
+                )
             for name, verdict in zip(names, await World(database).accept(*tasks), strict=True):
                 assert verdict.code in {Code.ACCEPTED, Code.REPLAY}
                 answers.setdefault(name, set()).add(verdict.answer)
@@ -148,7 +151,9 @@ async def test_32_concurrent_submits_are_one_commit(world: World) -> None:
     # Every row carries the transaction that wrote it.
     for table in ("task", "slot", "posting"):
         where = "WHERE entry = 1" if table == "posting" else ""
-        (row,) = await world.database.fetch(f"SELECT count(*) AS n, count(DISTINCT xmin::text) AS c FROM {table} {where}")
+        (row,) = await world.database.fetch(
+            f"SELECT count(*) AS n, count(DISTINCT xmin::text) AS c FROM {table} {where}"
+        )
         assert (row["n"], row["c"]) == (64 if table == "posting" else 32, 1)
 
 
@@ -204,7 +209,9 @@ async def _compare(case: Case, server) -> None:
     database = Database(server.dsn(await model_database(server)))
     world = World(database)
     try:
-        accounts = [await world.account(credit=c, concurrent=n) for c, n in zip(case.credits, case.account_limits, strict=True)]
+        accounts = [
+            await world.account(credit=c, concurrent=n) for c, n in zip(case.credits, case.account_limits, strict=True)
+        ]
         owners = (accounts[0], accounts[0], accounts[1])
         keys = [
             await world.key(owner, per_minute=rate, concurrent=limit)
@@ -257,7 +264,9 @@ async def _compare_batch(world: World, books: Books, batch: list[NewTask]) -> Bo
         )
         for t in batch
     ]
-    created = await world.database.fetch("SELECT max(created_at) AS at FROM task WHERE id = ANY ($1::uuid[])", [t.id for t in batch])
+    created = await world.database.fetch(
+        "SELECT max(created_at) AS at FROM task WHERE id = ANY ($1::uuid[])", [t.id for t in batch]
+    )
     now_us = clock["us"] if created[0]["at"] is None else round(created[0]["at"].timestamp() * 1_000_000)
     decisions, after = admit(books, requests, now_us=now_us)
     assert [v.code for v in verdicts] == [d.code for d in decisions]
@@ -283,6 +292,6 @@ async def _compare_rows(world: World, books: Books) -> None:
     stored = await world.database.fetch(
         "SELECT key_id, key, fingerprint, task_id FROM idempotency WHERE key_id = ANY ($1::uuid[])", list(books.keys)
     )
-    assert {(r["key_id"], r["key"]): Stored(fingerprint=r["fingerprint"], task_id=r["task_id"]) for r in stored} == dict(
-        books.idempotency
-    )
+    assert {
+        (r["key_id"], r["key"]): Stored(fingerprint=r["fingerprint"], task_id=r["task_id"]) for r in stored
+    } == dict(books.idempotency)

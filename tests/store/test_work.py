@@ -378,7 +378,9 @@ _REASONS = st.none() | st.sampled_from((Reason.INTERNAL, Reason.CANCELLED, Reaso
 
 
 # If this failed, the database would end a task otherwise than the model that is reasoned about.
-@given(endings=st.lists(st.tuples(_REASONS, st.booleans()), min_size=1, max_size=4), price=st.sampled_from((0, 1, PRICE)))
+@given(
+    endings=st.lists(st.tuples(_REASONS, st.booleans()), min_size=1, max_size=4), price=st.sampled_from((0, 1, PRICE))
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_database_ends_tasks_like_the_model(endings, price: int, server) -> None:
     asyncio.run(_compare(endings, price, server))

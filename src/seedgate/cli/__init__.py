@@ -7,10 +7,11 @@ output. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not authenticated, 4 not 
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from seedgate.cli import run
+from seedgate.cli import books, doctor, generate, keys, output, run, tasks
 
 app = typer.Typer(
     name="seedgate",
@@ -23,22 +24,59 @@ app = typer.Typer(
 app.command()(run.up)
 app.command()(run.serve)
 app.command()(run.work)
+app.command()(generate.generate)
+app.add_typer(tasks.tasks, name="tasks")
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.credit, name="credits")
+app.add_typer(books.ledger, name="ledger")
+app.command("check")(books.check)
+app.add_typer(books.db, name="db")
+app.command()(doctor.doctor)
+
+
+@app.command()
+def version(as_json: output.Json = False) -> None:
+    """Say which version this is."""
+    if as_json:
+        output.document({"version": _version()})
+    else:
+        output.line(f"seedgate {_version()}")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        output.line(f"seedgate {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """An image-generation API platform that anyone can run."""
 
 
 def main() -> None:
     """Run the command line; an error that a person can mend is one sentence and a hint, never a traceback."""
-    from seedgate.domain.errors import OperatorError, SeedgateError
+    from seedgate.domain.errors import SeedgateError
 
+    as_json = "--json" in sys.argv
     try:
         app()
-    except OperatorError as error:
-        sys.stderr.write(f"seedgate: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"  hint: {error.hint}\n")
-        sys.exit(1)
+    except output.Stop as stop:
+        output.report(stop, as_json=as_json)
+        sys.exit(stop.exit_code)
     except SeedgateError as error:
-        sys.stderr.write(f"seedgate: {error.message}\n")
+        output.report(output.Stop.of(error), as_json=as_json)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("seedgate")

@@ -1,6 +1,5 @@
 """What commands stand on: the settings, and the database of a gateway that may be running beside them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -41,12 +40,14 @@ def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], 
             code="no_data",
         )
 
+    import asyncio
+
     async def run() -> T:
         from seedgate.compose import open_ground
 
         if settings.database_url.get_secret_value():
             async with open_database(settings):
-                """Reached, so that a wrong address is told in a sentence."""
+                pass  # It is reached; what is wrong with an address is told in a sentence.
         async with open_ground(settings, migrating=False) as ground:
             return await use(ground)
 
@@ -55,7 +56,9 @@ def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], 
 
 @asynccontextmanager
 async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
-    """The database whatever its schema, for the commands about the schema. Raises ServerBroken when it is not reached."""
+    """The database whatever its schema, for the commands about it. Raises ServerBroken when it is not reached."""
+    import asyncio
+
     from seedgate.store.database import Database, Dsn
     from seedgate.store.embedded import EmbeddedServer
     from seedgate.store.operations import read_server

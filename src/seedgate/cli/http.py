@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,7 +104,7 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _answer(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
+def _answer(status: int, headers: Message, content: bytes) -> Answer:
     try:
         body = json.loads(content)
     except ValueError:

@@ -102,6 +102,8 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, UUID):
+        return value.hex
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return clean(str(value))

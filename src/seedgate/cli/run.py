@@ -1,6 +1,5 @@
 """`up`, `serve` and `work`: the processes that stay."""
 
-import asyncio
 import json
 import os
 import signal
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from seedgate.compose import Gateway, Ground
     from seedgate.settings import Settings
 
@@ -50,7 +51,9 @@ def _load(config: Path | None, **flags: Any) -> "Settings":
     return settings
 
 
-def _run(settings: "Settings", role: Callable[["Settings", asyncio.Event], Any]) -> None:
+def _run(settings: "Settings", role: "Callable[[Settings, asyncio.Event], Any]") -> None:
+    import asyncio
+
     import uvloop
 
     async def main() -> None:
@@ -69,7 +72,7 @@ def _run(settings: "Settings", role: Callable[["Settings", asyncio.Event], Any])
     uvloop.run(main())
 
 
-async def _up(settings: "Settings", stopping: asyncio.Event) -> None:
+async def _up(settings: "Settings", stopping: "asyncio.Event") -> None:
     from seedgate.compose import open_ground
     from seedgate.web.server import bind
 
@@ -78,7 +81,7 @@ async def _up(settings: "Settings", stopping: asyncio.Event) -> None:
         await _http(ground, listener, stopping, work=True, key=await _development_key(ground))
 
 
-async def _serve(settings: "Settings", stopping: asyncio.Event) -> None:
+async def _serve(settings: "Settings", stopping: "asyncio.Event") -> None:
     from seedgate.compose import open_ground
     from seedgate.web.server import bind
 
@@ -87,7 +90,7 @@ async def _serve(settings: "Settings", stopping: asyncio.Event) -> None:
         await _http(ground, listener, stopping, work=False, key=await _development_key(ground))
 
 
-async def _work(settings: "Settings", stopping: asyncio.Event) -> None:
+async def _work(settings: "Settings", stopping: "asyncio.Event") -> None:
     from seedgate.compose import open_gateway, open_ground
 
     async with (
@@ -109,8 +112,10 @@ async def _development_key(ground: "Ground") -> str | None:
 
 
 async def _http(
-    ground: "Ground", listener: socket.socket, stopping: asyncio.Event, *, work: bool, key: str | None
+    ground: "Ground", listener: socket.socket, stopping: "asyncio.Event", *, work: bool, key: str | None
 ) -> None:
+    import asyncio
+
     from seedgate.compose import open_gateway
     from seedgate.web.server import serve
 

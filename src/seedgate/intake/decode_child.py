@@ -1,9 +1,9 @@
 """The process that decodes one untrusted image and writes it anew; `gate.py` starts it, this file is all that it does.
 
 It limits itself first, then opens the file with exactly one decoder, looks at the header before decoding, and decodes
-the first frame only. Argument: one JSON object, `Order`. Answer: one JSON object on standard output, `{"fault": …}` or
-`{"format": …, "width": …, "height": …}`. A decoder that is taken over finds a process with little memory, few files
-and seconds to live.
+the first frame only. Argument: one JSON object, `Order`. Answer: one JSON object on standard output: `{"fault": …}`,
+`{"errno": …}` for a full disk, or `{"format": …, "width": …, "height": …}`. A decoder that is taken over finds a
+process with little memory, few files and seconds to live.
 """
 
 import ctypes
@@ -74,8 +74,10 @@ def main() -> None:
         answer: dict[str, str | int] = _normalise(order)
     except _Fault as error:
         answer = {"fault": error.fault}
-    except (Exception, MemoryError):  # noqa: BLE001 - decoders raise whatever they like at bytes they do not understand
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like at bytes they do not understand
         answer = {"fault": ReferenceFault.FORMAT}
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            answer = {"errno": error.errno}
     os.write(1, json.dumps(answer).encode())
 
 
@@ -92,7 +94,9 @@ def _limit(order: Order) -> None:
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(limit, (value, value))
+        hard = resource.getrlimit(limit)[1]
+        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (least, least))
 
 
 def _normalise(order: Order) -> dict[str, str | int]:

@@ -53,7 +53,10 @@ class Gate:
         self._turn = asyncio.Semaphore(self._limits.at_once)
 
     async def normalise(self, original: Path, clean: Path) -> Passed:
-        """Write `original` anew to `clean`: upright, sRGB, first frame only, no metadata. Raises `ReferenceRefused`."""
+        """Write `original` anew to `clean`: upright, sRGB, first frame only, no metadata.
+
+        Raises `ReferenceRefused`, and `OSError` for a full disk.
+        """
         decoder = sniff(original)
         if decoder is None:
             raise ReferenceRefused(ReferenceFault.FORMAT)
@@ -67,6 +70,8 @@ class Gate:
         }
         async with self._turn:
             answer = await self._ask(order)
+        if answer and "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]), order["clean"])
         if answer is None or "fault" in answer:
             raise ReferenceRefused(ReferenceFault(answer["fault"]) if answer else ReferenceFault.FORMAT)
         return Passed(format=str(answer["format"]), width=int(answer["width"]), height=int(answer["height"]))

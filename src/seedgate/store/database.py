@@ -65,8 +65,8 @@ class OutcomeUnknown(Unavailable):
 
 @contextmanager
 def _translating() -> Iterator[None]:
-    """Turn the driver's errors into ours: about connections and disks, and what the schema says to a value that somebody
-    typed. Others pass, since they are bugs."""
+    """Turn the driver's errors into ours: about connections and disks, and what the schema says to a value that
+    somebody typed. Others pass, since they are bugs."""
     try:
         yield
     except SeedgateError:

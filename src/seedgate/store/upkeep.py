@@ -11,7 +11,8 @@ async def expire_images(database: Database, *, age: timedelta, most: int) -> lis
     async with database.write() as tx:
         rows = await tx.fetch(
             "UPDATE image SET deleted_at = seedgate_now() WHERE (task_id, ordinal) IN (SELECT i.task_id, i.ordinal"
-            " FROM image i JOIN task t ON t.id = i.task_id WHERE i.deleted_at IS NULL AND i.at < seedgate_now() - $1::interval"
+            " FROM image i JOIN task t ON t.id = i.task_id WHERE i.deleted_at IS NULL"
+            " AND i.at < seedgate_now() - $1::interval"
             " AND t.completed_at < seedgate_now() - $1::interval ORDER BY i.at LIMIT $2 FOR UPDATE OF i SKIP LOCKED)"
             " RETURNING name",
             age,

@@ -1,0 +1,111 @@
+"""`ledger`, `check` and `db`: whether the books are right, and whether the schema is."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from seedgate.cli import output
+from seedgate.cli.ground import has_database, on_ground, open_database, settings_for
+from seedgate.cli.output import Json, Stop
+from seedgate.cli.run import Config, Data
+
+if TYPE_CHECKING:
+    from seedgate.compose import Ground
+
+ledger = typer.Typer(help="The books.", no_args_is_help=True)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+@ledger.command("check")
+def check(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Prove the money invariants, beside a running gateway; exit code 1 where one does not hold."""
+    document = on_ground(config, data, _check)
+    if as_json:
+        output.document(document)
+    else:
+        _print_check(document)
+    if not document["ok"]:
+        raise typer.Exit(1)
+
+
+@db.command("migrate")
+def migrate(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Bring the schema up to date; makes the embedded database where there is none."""
+    import asyncio
+
+    settings = settings_for(config, data)
+
+    async def run() -> list[str]:
+        from seedgate.store.migrate import migrate
+
+        async with open_database(settings) as database:
+            return [f"{migration.number:04d}_{migration.name}" for migration in await migrate(database)]
+
+    applied = asyncio.run(run())
+    if as_json:
+        output.document({"applied": applied})
+    else:
+        output.line(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+@db.command("status")
+def status(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """What the database holds, and what this program would still apply."""
+    import asyncio
+
+    settings = settings_for(config, data)
+    if not has_database(settings):
+        raise Stop(
+            f"There is no database in {settings.data.absolute()}",
+            hint="Make it with `seedgate up` or `seedgate db migrate`, or name its folder with --data.",
+            code="no_data",
+        )
+
+    async def run() -> dict[str, Any]:
+        from seedgate.store.migrate import shipped
+        from seedgate.store.operations import read_applied, read_server
+
+        async with open_database(settings) as database:
+            applied = await read_applied(database)
+            version = (await read_server(database)).version
+        known = {migration.number for migration in applied}
+        missing = [migration for migration in shipped() if migration.number not in known]
+        return {
+            "server": f"{version // 10_000}.{version % 10_000}",
+            "embedded": not settings.database_url.get_secret_value(),
+            "applied": [{"number": m.number, "name": m.name, "applied_at": m.applied_at} for m in applied],
+            "missing": [{"number": m.number, "name": m.name} for m in missing],
+            "up_to_date": not missing,
+        }
+
+    document = asyncio.run(run())
+    if as_json:
+        output.document(document)
+        return
+    output.line(f"PostgreSQL {document['server']}, {'embedded' if document['embedded'] else 'by address'}")
+    rows = [(f"{m['number']:04d}", m["name"], m.get("applied_at")) for m in document["applied"] + document["missing"]]
+    output.table(("NUMBER", "NAME", "APPLIED"), rows)
+    if document["missing"]:
+        output.say("The schema is older than this program. Run `seedgate db migrate`.")
+
+
+async def _check(ground: "Ground") -> dict[str, Any]:
+    from seedgate.store.ledger import check
+
+    checked, findings = await check(ground.database)
+    found = [{"invariant": f.invariant, "subject": f.subject, "detail": f.detail} for f in findings]
+    return {"ok": not found, "checked": checked, "findings": found}
+
+
+def _print_check(document: dict[str, Any]) -> None:
+    counts = dict.fromkeys(document["checked"], 0)
+    for finding in document["findings"]:
+        counts[finding["invariant"]] += 1
+    rows = [(name, counts[name] or "holds", sentence) for name, sentence in document["checked"].items()]
+    output.table(("INVARIANT", "DIFFERENCES", "WHAT"), rows)
+    if document["findings"]:
+        differences = [(f["invariant"], f["subject"], f["detail"]) for f in document["findings"]]
+        output.table(("INVARIANT", "SUBJECT", "DETAIL"), differences)
+        output.say("The books are wrong where listed.\n  hint: keep a backup of the data folder, and report it.")
+    else:
+        output.line("The books are right.")
