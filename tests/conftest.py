@@ -6,35 +6,16 @@ import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
+from world import TEMPLATE, Server, World
 
-from seedgate.clock import Clock
 from seedgate.domain.errors import ServerBroken
-from seedgate.domain.ledger import Entry
-from seedgate.ids import Ids
-from seedgate.store import access, ledger, migrate
-from seedgate.store.accept import NewTask, Verdict, accept
+from seedgate.store import migrate
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
-
-TEMPLATE = "seedgate_template"
-PRICE = 35_000
-
-
-@dataclass(frozen=True)
-class Server:
-    """The run's database server."""
-
-    arguments: dict[str, Any]
-
-    def dsn(self, name: str) -> Dsn:
-        return Dsn(self.arguments | {"database": name})
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -89,108 +70,6 @@ async def database(dsn: Dsn) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@dataclass
-class World:
-    """Accounts, keys and tasks for a test, made the way the product makes them."""
-
-    database: Database
-    ids: Ids = field(default_factory=Ids)
-    clock: Clock = field(default_factory=Clock)
-
-    async def account(self, *, credit: int = 10**9, concurrent: int | None = None) -> UUID:
-        account_id = self.ids.new()
-        async with self.database.write() as tx:
-            await access.ensure_account(tx, account_id=account_id, name=account_id.hex, mode="test")
-            await tx.execute("UPDATE account SET concurrent_tasks = $2 WHERE id = $1", account_id, concurrent)
-            if credit:
-                grant = ledger.Adjustment(
-                    id=self.ids.new(),
-                    account_id=account_id,
-                    entry=Entry.GRANT,
-                    amount_micros=credit,
-                    reason="test",
-                    actor="test",
-                )
-                await ledger.adjust(tx, grant)
-        return account_id
-
-    async def key(
-        self,
-        account_id: UUID,
-        *,
-        per_minute: int | None = None,
-        concurrent: int | None = None,
-        digest: bytes | None = None,
-    ) -> UUID:
-        key_id = self.ids.new()
-        async with self.database.write() as tx:
-            key = access.NewKey(
-                key_id=key_id,
-                account_id=account_id,
-                kind="test",
-                name=key_id.hex,
-                prefix="sg_test_x",
-                digest=digest or secrets.token_bytes(32),
-                submits_per_minute=per_minute,
-                concurrent_tasks=concurrent,
-            )
-            await access.add_key(tx, key)
-        return key_id
-
-    def task(self, account_id: UUID, key_id: UUID, **changes: Any) -> NewTask:
-        values: dict[str, Any] = {
-            "id": self.ids.new(),
-            "account_id": account_id,
-            "key_id": key_id,
-            "listing_id": "apixo/seedream-4-5",
-            "listing_version": 1,
-            "lane": "engine:blank",
-            "pictures": 1,
-            "slots": 1,
-            "has_references": False,
-            "unit_price_micros": PRICE,
-            "request": "{}",
-            "changes": "[]",
-            "callback_url": None,
-            "answer": b"answer",
-            "deadline_s": 180,
-        }
-        return NewTask(**(values | changes))
-
-    async def accept(self, *tasks: NewTask) -> list[Verdict]:
-        return await accept(self.database.write_lane, tasks)
-
-    async def balance(self, account_id: UUID) -> tuple[int, int, int]:
-        """Available, held, open holds."""
-        (row,) = await self.database.fetch(
-            "SELECT avail_micros, held_micros, open_holds FROM account WHERE id = $1", account_id
-        )
-        return row["avail_micros"], row["held_micros"], row["open_holds"]
-
-    async def findings(self) -> list[str]:
-        """What `ledger check` finds; empty when the books are right."""
-        _, findings = await ledger.check(self.database)
-        return [f"{finding.invariant} {finding.subject} {finding.detail}" for finding in findings]
-
-    async def count(self, table: str) -> int:
-        (row,) = await self.database.fetch(f"SELECT count(*) AS n FROM {table}")
-        return row["n"]
-
-
 @pytest.fixture
 def world(database: Database) -> World:
     return World(database)
-
-
-_MODEL_DATABASES: dict[int, str] = {}
-
-
-async def model_database(server: Server) -> str:
-    """One database for all examples of this process: a new one for each would take longer than they do."""
-    if os.getpid() not in _MODEL_DATABASES:
-        name = f"test_model_{secrets.token_hex(4)}"
-        connection = await asyncpg.connect(**server.arguments)
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        await connection.close()
-        _MODEL_DATABASES[os.getpid()] = name
-    return _MODEL_DATABASES[os.getpid()]

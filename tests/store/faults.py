@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from conftest import World
+from world import World
 
 from seedgate.store.database import Database, Dsn
 

@@ -5,9 +5,9 @@ import random
 from dataclasses import dataclass
 
 import pytest
-from conftest import PRICE, World, model_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from world import PRICE, World, model_database
 
 from seedgate.domain.admission import AccountState, Books, Code, KeyState, Request, Stored, admit
 from seedgate.domain.errors import Unavailable

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from conftest import PRICE, World
 from faults import definition, everything, mutants, proxied
 from test_work import Bench
+from world import PRICE, World
 
 from seedgate.domain.admission import Code
 from seedgate.domain.errors import Unavailable

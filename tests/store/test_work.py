@@ -4,9 +4,9 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from conftest import PRICE, World, model_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from world import PRICE, World, model_database
 
 from seedgate.domain.outcome import SettledSlot, end
 from seedgate.domain.reason import Reason

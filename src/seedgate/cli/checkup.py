@@ -227,7 +227,7 @@ async def results(patient: Patient) -> Verdict:
         await store.put(name, draft)
         read = b"".join([chunk async for chunk in store.read(name, start=0, end=len(content))])
         await store.delete([name])
-    where = url.partition("?")[0] if url else str(folder)
+    where = url.partition("?")[0] or (folder if folder.exists() else "a temporary folder")
     if read != content:
         return "fail", f"{where} gave back something else than was put.", "Check blobs_url."
     return "ok", f"A file was put into {where}, read and removed.", ""

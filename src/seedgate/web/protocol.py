@@ -1,17 +1,27 @@
-"""uvicorn's HTTP protocol with two things added: limits on slow and endless requests, and one write per response.
+"""uvicorn's HTTP protocol with three things added: limits on slow and endless requests, one write per response, and a
+short way for whole answers.
 
 uvicorn waits for ever for a head or a body, and hands head and body of a response to the socket one by one, which
 costs a second system call per answer. The wrapper below holds a head back until its body comes, or until the loop's
-next turn.
+next turn. An application that has its whole answer at hand gives it to `RESPOND` instead of sending two messages, whose
+checks and joins cost more than making the answer does.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 SWEEP_S = 1.0
+RESPOND = "seedgate.respond"
+"""Among a scope's extensions: a `Respond`."""
+
+Respond = Callable[[int, bytes, bytes], bool]
+"""Takes status, header lines (each ended by CR LF, Content-Length among them) and body of a whole answer to a request
+that is no HEAD, and sends it. False when the connection is not ready for it: then the usual messages must be sent."""
 
 
 class JoinedTransport:
@@ -65,6 +75,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._head_since: float | None = None
         self._body_since: float | None = None
+        self._idle_since: float | None = None
         self._head_size = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,6 +87,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count a head's bytes while it comes in; a head that is too long ends the connection."""
+        self._idle_since = None
         if self._body_since is None:
             if self._head_since is None:
                 self._head_since = self.loop.time()
@@ -86,22 +98,54 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there; the body is on the clock now."""
-        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > self.head_bytes:
+        if sum(map(len, chain.from_iterable(self.headers))) + len(self.url) > self.head_bytes:
             raise ValueError("The request head is too large")  # the parser hands it to uvicorn, which answers 400
         self._head_since, self._head_size = None, 0
         self._body_since = self.loop.time()
         super().on_headers_complete()
+        # The application runs in the loop's next turn, so it finds this in its scope.
+        self.scope["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._body_since = None
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """As uvicorn does, but for the keep-alive timer: a time that the sweep looks at costs less than a timer that the
+        next request cancels."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._idle_since = self.loop.time()
+
     def late(self, now: float) -> bool:
-        """Whether the caller has taken longer than it may."""
-        return (self._head_since is not None and now - self._head_since > self.head_s) or (
-            self._body_since is not None and now - self._body_since > self.body_s
+        """Whether the caller has taken longer than it may over a head or a body, or has been silent for too long."""
+        return (
+            (self._head_since is not None and now - self._head_since > self.head_s)
+            or (self._body_since is not None and now - self._body_since > self.body_s)
+            or (self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive)
         )
+
+    def _respond(self, cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+        """See `Respond`. What `RequestResponseCycle.send` does for the two messages of such an answer."""
+        if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        usual = b"".join(b"%b: %b\r\n" % header for header in cycle.default_headers)
+        self.transport.write(b"".join((STATUS_LINE[status], usual, head, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
 
 def guard(*, head_bytes: int, head_s: float, body_s: float) -> type[GuardedProtocol]:

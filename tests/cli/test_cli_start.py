@@ -1,0 +1,134 @@
+"""Before anything runs: help, version, the doctor's single checks."""
+
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from conftest import environment, run
+
+from seedgate.cli import checkup, http, output
+from seedgate.cli.checkup import CHECKS, Patient, look
+from seedgate.settings import load
+
+HEAVY = (
+    "aiohttp asyncpg PIL pyvips starlette msgspec pydantic pydantic_settings uvicorn uvloop obstore structlog"
+    " prometheus_client asyncio urllib.request http.client rich.console rich.progress"
+)
+COMMANDS = "up serve work generate check doctor version tasks keys credits ledger db".split()
+
+
+# If help imported what the server needs, every mistyped command would take half a second.
+def test_help_imports_nothing_heavy():
+    program = (
+        "import sys; from seedgate.cli import app\n"
+        "try: app(['--help'])\n"
+        f"finally: sys.stderr.write(' '.join(m for m in {HEAVY!r}.split() if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+
+
+# If a subcommand's options were declared wrongly, its help would be the first to break.
+def test_version():
+    version = importlib.metadata.version("seedgate")
+    assert run("version", "--json").document == {"version": version}
+    assert run("--version").out == f"seedgate {version}\n"
+
+
+# If a stranger's text reached a terminal raw, it could rewrite what the operator reads.
+def test_a_terminal_obeys_no_text():
+    assert output.clean("\x1b[2Jfox\n\u202e") == "\\x1b[2Jfox\\n\\u202e"
+
+
+# If the doctor needed an installation, it could not be asked before the first start.
+def test_the_doctor_is_of_use_before_the_first_start(tmp_path):
+    done = run("doctor", "--json", cwd=tmp_path, SEEDGATE_WORK__ENGINE="blank", SEEDGATE_PORT="0")
+    statuses = {check["name"]: check["status"] for check in done.document["checks"]}
+    assert (done.code, list(statuses)) == (0, list(CHECKS))
+    assert {name for name, status in statuses.items() if status == "ok"} >= {"database", "engine", "results", "port"}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def patient(tmp_path):
+    return Patient(settings=load(data=tmp_path, port=0), database=None)
+
+
+def away(_url: str) -> http.Answer:
+    raise http.Unanswered("Connection refused")
+
+
+# If a check could not fail, it would be decoration.
+@pytest.mark.parametrize(
+    ("name", "change", "status"),
+    [
+        ("python", {"python": (3, 10)}, "fail"),
+        ("data folder", {"free_bytes": lambda _: 1 << 20}, "fail"),
+        ("data folder", {"free_bytes": lambda _: 1 << 30}, "warn"),
+        ("gateway", {"running": "http://127.0.0.1:1", "ask": away}, "fail"),
+        ("gateway", {"running": "u", "ask": lambda _: http.Answer(status=503, body={"reason": "gone"})}, "fail"),
+        ("gateway", {"running": "u", "ask": lambda _: http.Answer(status=200)}, "ok"),
+        ("gateway", {}, "warn"),
+        ("workers", {}, "warn"),
+        ("open files", {"open_files": lambda: 1024}, "warn"),
+    ],
+)
+async def test_a_check_tells_what_it_sees(patient, name, change, status):
+    finding = await look(name, CHECKS[name], replace(patient, **change))
+    assert finding.status == status, finding
+    assert bool(finding.hint) == (status != "ok")
+
+
+# If others could read the secret, they could forge every key.
+async def test_an_open_secret_fails(patient):
+    secret = Path(patient.data, "secret.key")
+    assert (await look("secret", CHECKS["secret"], patient)).status == "ok"
+    secret.write_bytes(b"x" * 44)
+    secret.chmod(0o644)
+    assert (await look("secret", CHECKS["secret"], patient)).hint == f"chmod 600 {secret}"
+    secret.chmod(0o600)
+    assert (await look("secret", CHECKS["secret"], patient)).status == "ok"
+    secret.write_bytes(b"short")
+    assert (await look("secret", CHECKS["secret"], patient)).status == "fail"
+
+
+# If skew were not seen, keys would expire early and task ids would sort wrongly.
+async def test_a_clock_that_is_off(patient, monkeypatch):
+    async def now(_database):
+        return checkup.read_server.__annotations__ and Server()
+
+    class Server:
+        version = 140_000
+        now = datetime(2026, 11, 20, tzinfo=UTC)
+
+    monkeypatch.setattr(checkup, "read_server", now)
+    for day, second, status in ((20, 0, "ok"), (20, 10, "warn"), (21, 0, "fail")):
+        at = datetime(2026, 11, day, 0, 0, second, tzinfo=UTC)
+        seen = replace(patient, database=object(), now=lambda at=at: at)
+        assert (await look("clock", CHECKS["clock"], seen)).status == status
+    old = await look("database", CHECKS["database"], replace(patient, database=object()))
+    assert (old.status, old.sentence) == ("fail", "PostgreSQL 14.0 answers, embedded.")
+
+
+# If one broken check ended the visit, the others would never be heard.
+async def test_a_check_that_raises_is_a_finding(patient):
+    async def broken(_patient):
+        raise RuntimeError("bang")
+
+    finding = await look("broken", broken, patient)
+    assert (finding.status, finding.sentence) == ("fail", "bang")
+
+
+# If the usual names were not read, a platform's own variables would do nothing.
+def test_the_usual_names_in_the_environment(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://usual")
+    monkeypatch.setenv("BLOBS_URL", "s3://usual")
+    settings = load()
+    assert (settings.database_url.get_secret_value(), settings.blobs_url) == ("postgresql://usual", "s3://usual")
+    monkeypatch.setenv("SEEDGATE_DATABASE_URL", "postgresql://ours")
+    assert load().database_url.get_secret_value() == "postgresql://ours"
