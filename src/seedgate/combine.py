@@ -30,7 +30,7 @@ class Combiner(Generic[Call, Result]):
         max_calls: int = 256,
         max_bytes: int = 4 << 20,
         max_waiting: int = 20_000,
-        size_bytes: Callable[[Call], int] = lambda _: 0,
+        size_bytes: Callable[[Call], int] | None = None,
     ) -> None:
         self._run = run
         self._max_calls = max_calls
@@ -67,13 +67,17 @@ class Combiner(Generic[Call, Result]):
             self._worker = None
 
     def _take(self) -> list[tuple[Call, asyncio.Future[Result]]]:
-        batch = [self._waiting.popleft()]
-        size = self._size_bytes(batch[0][0])
-        while self._waiting and len(batch) < self._max_calls:
-            size += self._size_bytes(self._waiting[0][0])
+        waiting, size_bytes = self._waiting, self._size_bytes
+        batch = [waiting.popleft()]
+        if size_bytes is None:
+            batch += [waiting.popleft() for _ in range(min(len(waiting), self._max_calls - 1))]
+            return batch
+        size = size_bytes(batch[0][0])
+        while waiting and len(batch) < self._max_calls:
+            size += size_bytes(waiting[0][0])
             if size > self._max_bytes:
                 break
-            batch.append(self._waiting.popleft())
+            batch.append(waiting.popleft())
         return batch
 
     async def _settle(self, batch: list[tuple[Call, asyncio.Future[Result]]]) -> None:

@@ -1,4 +1,4 @@
-"""One gateway for a module's tests, and the commands as a shell would run them."""
+"""One gateway for all tests of a worker, and the commands as a shell would run them."""
 
 import json
 import os
@@ -14,7 +14,6 @@ import pytest
 
 from seedgate.store.embedded import EmbeddedServer
 
-# Importing obstore, pyvips and others warns by itself on some versions; ours are errors.
 COMMAND = [sys.executable, "-W", "error", "-m", "seedgate"]
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
@@ -63,7 +62,7 @@ class Running:
         return run(*arguments, "--data", self.data, **env)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gateway():
     with tempfile.TemporaryDirectory(prefix="seedgate-cli-") as place:
         data, log = Path(place, "data"), Path(place, "log")
@@ -76,7 +75,9 @@ def gateway():
             )
         try:
             assert select.select([process.stdout], [], [], START_LIMIT_S)[0], log.read_text()
-            ready = json.loads(process.stdout.readline() or log.read_text())
+            line = process.stdout.readline()
+            assert line, f"exit code {process.wait(STOP_LIMIT_S)}: {log.read_text()}"
+            ready = json.loads(line)
             yield Running(url=ready["url"], key=ready["api_key"], data=data)
         finally:
             process.terminate()

@@ -88,7 +88,8 @@ def test_a_refused_submit(stranger, status, message, exit_code):
 def test_a_submit_is_repeated_under_one_key(stranger):
     assert submit(stranger, (503, {"code": 503, "message": "restarting"}), (200, ACCEPTED)) == "1" * 32
     keys = [headers["Idempotency-Key"] for _, headers in stranger.asked]
-    assert len(keys) == 2 and len(set(keys)) == 1
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
 
 
 # If any page counted as a gateway, a wrong port would look like success.

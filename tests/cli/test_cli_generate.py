@@ -80,7 +80,8 @@ def test_ctrl_c_leaves_the_task_and_tells_its_id(gateway, tmp_path):
     try:
         deadline = time.monotonic() + 20
         while gateway.run("tasks", "list", "--limit", "1", "--json").document["tasks"] == before:
-            assert time.monotonic() < deadline and process.poll() is None
+            assert time.monotonic() < deadline
+            assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
@@ -97,9 +98,11 @@ def test_every_ending_has_its_exit_code(gateway, tmp_path):
     wrong_key = gateway.run("generate", "fox", "--key", "sg_dev_wrong", "--json")
     assert (wrong_key.code, wrong_key.document["error"]["code"]) == (3, "unauthenticated")
     wrong_size = gateway.run("generate", "fox", "--size", "1x1")
-    assert wrong_size.code == 2 and "input.size" in wrong_size.err
+    assert wrong_size.code == 2
+    assert "input.size" in wrong_size.err
     failed = gateway.run("generate", "[[refuse]]", "--json")
-    assert failed.code == 1 and failed.document["task_id"] in failed.err
+    assert failed.code == 1
+    assert failed.document["task_id"] in failed.err
     slow = gateway.run("generate", "[[slow:3]]", "--timeout", "1", "--json")
     assert (slow.code, slow.document["error"]["code"]) == (6, "timed_out")
     nobody = run("generate", "fox", "--json", cwd=tmp_path)

@@ -13,6 +13,7 @@ from conftest import environment, run
 from seedgate.cli import checkup, http, output
 from seedgate.cli.checkup import CHECKS, Patient, look
 from seedgate.settings import load
+from seedgate.store.operations import Server
 
 HEAVY = (
     "aiohttp asyncpg PIL pyvips starlette msgspec pydantic pydantic_settings uvicorn uvloop obstore structlog"
@@ -99,14 +100,10 @@ async def test_an_open_secret_fails(patient):
 
 # If skew were not seen, keys would expire early and task ids would sort wrongly.
 async def test_a_clock_that_is_off(patient, monkeypatch):
-    async def now(_database):
-        return checkup.read_server.__annotations__ and Server()
+    async def read(_database):
+        return Server(version=140_000, now=datetime(2026, 11, 20, tzinfo=UTC))
 
-    class Server:
-        version = 140_000
-        now = datetime(2026, 11, 20, tzinfo=UTC)
-
-    monkeypatch.setattr(checkup, "read_server", now)
+    monkeypatch.setattr(checkup, "read_server", read)
     for day, second, status in ((20, 0, "ok"), (20, 10, "warn"), (21, 0, "fail")):
         at = datetime(2026, 11, day, 0, 0, second, tzinfo=UTC)
         seen = replace(patient, database=object(), now=lambda at=at: at)

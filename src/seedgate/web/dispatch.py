@@ -25,12 +25,16 @@ from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingD
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Submits
 from seedgate.web.body import Bodies, Disconnected, Receive
+from seedgate.web.protocol import RESPOND, Respond
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
 MAX_IDEMPOTENCY_KEY = 255
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class _Bound:
 
     dialect: Dialect
     route: Route
+    names: tuple[str, str]
+    """Dialect and intent, as they are counted."""
 
 
 @dataclass(slots=True)
@@ -96,11 +102,13 @@ class Dispatch:
     async def _serve(self, bound: _Bound, segment: str, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         request_id = f"{self._id_prefix}{next(self._numbers):08x}"
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
         request = Incoming(
-            route=bound.route, last_segment=segment, query=scope["query_string"].decode("latin-1"), headers=headers
+            route=bound.route,
+            last_segment=segment,
+            query=scope["query_string"].decode("latin-1"),
+            headers=dict(scope["headers"]),
         )
-        extra: tuple[tuple[bytes, bytes], ...] = ()
+        extra: Headers = ()
         try:
             answer, extra = await self._answer(bound, request, receive)
         except Disconnected:
@@ -112,14 +120,21 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(bound, request_id, error)
             answer = bound.dialect.render_error(Bug(), request)
-        dialect, intent = bound.dialect.name, bound.route.intent.value
+        dialect, intent = bound.names
         self.measured.answers[dialect, intent, answer.status] += 1
-        self.measured.seconds[dialect, intent] += time.perf_counter() - started
-        await _send(send, answer, request_id, extra)
+        self.measured.seconds[bound.names] += time.perf_counter() - started
+        headers = (
+            *answer.headers,
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", request_id.encode()),
+            *extra,
+        )
+        respond: Respond | None = scope.get("extensions", _NONE).get(RESPOND)
+        if respond is None or not respond(answer.status, _lines(headers), answer.body):
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(
-        self, bound: _Bound, request: Incoming, receive: Receive
-    ) -> tuple[Answer, tuple[tuple[bytes, bytes], ...]]:
+    async def _answer(self, bound: _Bound, request: Incoming, receive: Receive) -> tuple[Answer, Headers]:
         services, dialect = self._services, bound.dialect
         caller = await services.keys.authenticate(dialect.credential(request.headers))
         match bound.route.intent:
@@ -133,7 +148,7 @@ class Dispatch:
 
     async def _submit(
         self, bound: _Bound, request: Incoming, caller: Caller, receive: Receive
-    ) -> tuple[Answer, tuple[tuple[bytes, bytes], ...]]:
+    ) -> tuple[Answer, Headers]:
         if self.measured.draining:
             raise ShuttingDown(retry_after_s=5)
         services, dialect = self._services, bound.dialect
@@ -181,7 +196,7 @@ def _table(dialects: Sequence[Dialect]) -> tuple[dict[tuple[str, str], _Bound], 
             table, address = (prefixes, head) if last.startswith("{") else (exact, route.path)
             if (route.method, address) in table:
                 raise Bug(f"Two dialects claim {route.method} {route.path}")
-            table[route.method, address] = _Bound(dialect, route)
+            table[route.method, address] = _Bound(dialect, route, (dialect.name, route.intent.value))
     return exact, prefixes
 
 
@@ -207,15 +222,8 @@ def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
     return key
 
 
-async def _send(send: Send, answer: Answer, request_id: str, extra: tuple[tuple[bytes, bytes], ...]) -> None:
-    headers = [
-        *answer.headers,
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"x-request-id", request_id.encode()),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def _log_bug(bound: _Bound, request_id: str, error: Exception) -> None:

@@ -104,7 +104,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since = self.loop.time()
         super().on_headers_complete()
         # The application runs in the loop's next turn, so it finds this in its scope.
-        self.scope["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
+        cast("dict[str, Any]", self.scope)["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -112,8 +112,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As uvicorn does, but for the keep-alive timer: a time that the sweep looks at costs less than a timer that the
-        next request cancels."""
+        """As uvicorn does, but for the keep-alive timer: a time that the sweep looks at costs less than a timer that
+        every next request cancels."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -124,13 +124,14 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._idle_since = self.loop.time()
 
-    def late(self, now: float) -> bool:
-        """Whether the caller has taken longer than it may over a head or a body, or has been silent for too long."""
-        return (
-            (self._head_since is not None and now - self._head_since > self.head_s)
-            or (self._body_since is not None and now - self._body_since > self.body_s)
-            or (self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive)
-        )
+    def cut_off(self, now: float) -> None:
+        """End the connection if the caller has taken longer than it may, or has asked nothing for a while."""
+        if (self._head_since is not None and now - self._head_since > self.head_s) or (
+            self._body_since is not None and now - self._body_since > self.body_s
+        ):
+            self.transport.abort()
+        elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()  # what a slow reader has not fetched yet is still sent
 
     def _respond(self, cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
         """See `Respond`. What `RequestResponseCycle.send` does for the two messages of such an answer."""
@@ -139,7 +140,7 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        usual = b"".join(b"%b: %b\r\n" % header for header in cycle.default_headers)
+        usual = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
         self.transport.write(b"".join((STATUS_LINE[status], usual, head, end, body)))
         cycle.message_event.set()
         if not cycle.keep_alive:
@@ -154,11 +155,11 @@ def guard(*, head_bytes: int, head_s: float, body_s: float) -> type[GuardedProto
 
 
 async def cut_off_late(connections: Iterable[object], *, pause_s: float = SWEEP_S) -> None:
-    """Close connections whose request takes too long, once a second, for ever: one pass instead of a timer each."""
+    """Close late and idle connections, once a second, for ever: one pass instead of a timer for each request."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(pause_s)
         now = loop.time()
         for connection in list(connections):
-            if isinstance(connection, GuardedProtocol) and connection.late(now):
-                connection.transport.abort()
+            if isinstance(connection, GuardedProtocol):
+                connection.cut_off(now)

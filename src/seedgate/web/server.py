@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from seedgate.web.protocol import cut_off_late, guard
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 DRAIN_S = 10
+COLLECT_AFTER = (20_000, 20, 50)
+"""Objects made and not freed before the youngest are collected, and rounds of each age before the next older one."""
 
 
 class _Server(uvicorn.Server):
@@ -25,6 +28,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """From here on requests are served."""
         await super().startup(sockets)
+        _spare_collections()
         self._ready.set()
 
     @contextlib.contextmanager
@@ -51,6 +55,14 @@ def bind(host: str, port: int) -> socket.socket:
         raise BadSettings(f"Cannot listen on {host}:{port}: {error.strerror}", hint=hint) from None
     listener.setblocking(False)
     return listener
+
+
+def _spare_collections() -> None:
+    """What is there by now stays for ever, so it need not be looked at again. A request leaves next to no cycles, so
+    collecting after every few of them, as Python does by default, takes a tenth of the time for nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def serve(
