@@ -123,6 +123,9 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
     `base_url` is where callers reach this gateway, for the addresses of results.
     """
     settings = ground.settings
+    if serve and settings.production and not settings.public_url:
+        hint = "Set SEEDGATE_PUBLIC_URL to the address under which callers reach this gateway."
+        raise BadSettings("In production the setting `public_url` is needed", hint=hint)
     catalogue = load_catalogue()
     blobs = Blobs.open(folder=ground.data / "results", url=settings.blobs_url)
     shelf = Shelf(root=ground.data / "references")

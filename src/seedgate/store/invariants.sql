@@ -1,94 +1,91 @@
 -- The money invariants, each as the query that lists its violations (subject, detail); none is the proof.
--- `seedgate ledger check` runs them on one snapshot.
+-- `seedgate ledger check` runs them on one snapshot, beside a running gateway. No semicolon inside a query.
 
 -- I1: balances equal the sum of their postings
-SELECT a.id::text AS subject, format('avail %s posted %s, held %s posted %s', a.avail_micros, coalesce(p.avail, 0), a.held_micros, coalesce(p.held, 0)) AS detail
+SELECT a.id::text AS subject,
+       format('avail %s posted %s, held %s posted %s', a.avail_micros, coalesce(p.avail, 0), a.held_micros, coalesce(p.held, 0)) AS detail
   FROM account a
-  LEFT JOIN (SELECT account_id, sum(amount_micros) FILTER (WHERE book = 1) AS avail, sum(amount_micros) FILTER (WHERE book = 2) AS held
-  FROM posting GROUP BY account_id) p ON p.account_id = a.id
-  WHERE a.avail_micros <> coalesce(p.avail, 0) OR a.held_micros <> coalesce(p.held, 0);
+  LEFT JOIN (SELECT account_id,
+                    sum(amount_micros) FILTER (WHERE book = 1) AS avail,
+                    sum(amount_micros) FILTER (WHERE book = 2) AS held
+               FROM posting GROUP BY account_id) p ON p.account_id = a.id
+ WHERE a.avail_micros <> coalesce(p.avail, 0) OR a.held_micros <> coalesce(p.held, 0);
 
--- I1 sum: every entry's two postings sum to zero, in one mode and one account
+-- I1 sum: every entry has two postings that sum to zero, in one mode and one account
 SELECT subject_id::text AS subject, format('entry %s: %s postings, sum %s', entry, count(*), sum(amount_micros)) AS detail
-  FROM posting GROUP BY subject_id, entry
-  HAVING count(*) <> 2 OR sum(amount_micros) <> 0 OR count(DISTINCT mode) <> 1 OR count(DISTINCT account_id) <> 1;
+  FROM posting
+ GROUP BY subject_id, entry
+HAVING count(*) <> 2 OR sum(amount_micros) <> 0 OR count(DISTINCT mode) <> 1 OR count(DISTINCT account_id) <> 1;
 
 -- I1 mode: postings have the mode of their account
 SELECT p.subject_id::text AS subject, p.mode AS detail
   FROM posting p
   LEFT JOIN account a ON a.id = p.account_id
-  WHERE a.mode IS DISTINCT
-  FROM p.mode;
+ WHERE a.mode IS DISTINCT FROM p.mode;
 
 -- I2: no balance is negative
 SELECT id::text AS subject, format('avail %s held %s', avail_micros, held_micros) AS detail
   FROM account
-  WHERE avail_micros < 0 OR held_micros < 0;
+ WHERE avail_micros < 0 OR held_micros < 0;
 
 -- I3: every task has one hold of its amount, and every hold a task
-SELECT coalesce(t.id, p.subject_id)::text AS subject, format('task holds %s, posted %s', t.held_micros, p.amount_micros) AS detail
+SELECT coalesce(t.id, p.subject_id)::text AS subject,
+       format('task holds %s, posted %s', t.held_micros, p.amount_micros) AS detail
   FROM task t
-  FULL JOIN (SELECT *
-  FROM posting
-  WHERE entry = 1 AND side = 2) p ON p.subject_id = t.id
-  WHERE t.id IS NULL OR p.subject_id IS NULL OR t.held_micros <> p.amount_micros OR t.account_id <> p.account_id OR t.mode <> p.mode;
+  FULL JOIN (SELECT * FROM posting WHERE entry = 1 AND side = 2) p ON p.subject_id = t.id
+ WHERE t.id IS NULL OR p.subject_id IS NULL
+    OR t.held_micros <> p.amount_micros OR t.account_id <> p.account_id OR t.mode <> p.mode;
 
 -- I4: a hold resolves exactly once: charge and release make it up, and none before the task has ended
-SELECT t.id::text AS subject, format('state %s held %s charged %s released %s', t.state, t.held_micros, coalesce(p.charged, 0), coalesce(p.released, 0)) AS detail
+SELECT t.id::text AS subject,
+       format('state %s held %s charged %s released %s', t.state, t.held_micros, coalesce(p.charged, 0), coalesce(p.released, 0)) AS detail
   FROM task t
-  LEFT JOIN (SELECT subject_id, sum(amount_micros) FILTER (WHERE entry = 2 AND side = 2) AS charged, sum(amount_micros) FILTER (WHERE entry = 3 AND side = 2) AS released
-  FROM posting
-  WHERE entry IN (2, 3) GROUP BY subject_id) p ON p.subject_id = t.id
-  WHERE CASE WHEN t.state >= 10 THEN coalesce(p.charged, 0) <> t.charged_micros OR coalesce(p.released, 0) <> t.released_micros OR t.charged_micros + t.released_micros <> t.held_micros ELSE p.subject_id IS NOT NULL END;
+  LEFT JOIN (SELECT subject_id,
+                    sum(amount_micros) FILTER (WHERE entry = 2 AND side = 2) AS charged,
+                    sum(amount_micros) FILTER (WHERE entry = 3 AND side = 2) AS released
+               FROM posting WHERE entry IN (2, 3) GROUP BY subject_id) p ON p.subject_id = t.id
+ WHERE CASE WHEN t.state >= 10
+            THEN coalesce(p.charged, 0) <> t.charged_micros OR coalesce(p.released, 0) <> t.released_micros
+                 OR t.charged_micros + t.released_micros <> t.held_micros
+            ELSE p.subject_id IS NOT NULL END;
 
--- I4 subject: no charge or release without its task
+-- I4 subject: no charge or release is without its task
 SELECT p.subject_id::text AS subject, format('entry %s', p.entry) AS detail
   FROM posting p
-  WHERE p.entry IN (2, 3) AND NOT EXISTS (SELECT 1
-  FROM task t
-  WHERE t.id = p.subject_id);
+ WHERE p.entry IN (2, 3) AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = p.subject_id);
 
 -- I5: the charge is the delivered pictures at the frozen price
-SELECT t.id::text AS subject, format('%s pictures, charged %s at %s', i.n, t.charged_micros, t.unit_price_micros) AS detail
-  FROM task t, LATERAL (SELECT count(*) AS n
-  FROM image i
-  WHERE i.task_id = t.id) i
-  WHERE t.state >= 10 AND (t.charged_micros <> i.n * t.unit_price_micros OR t.delivered <> i.n);
+SELECT t.id::text AS subject,
+       format('%s pictures, charged %s at %s', i.n, t.charged_micros, t.unit_price_micros) AS detail
+  FROM task t, LATERAL (SELECT count(*) AS n FROM image i WHERE i.task_id = t.id) i
+ WHERE t.state >= 10 AND (t.charged_micros <> i.n * t.unit_price_micros OR t.delivered <> i.n);
 
 -- I6: a task that failed or was cancelled costs nothing
 SELECT id::text AS subject, format('state %s charged %s', state, charged_micros) AS detail
   FROM task
-  WHERE state IN (11, 12) AND charged_micros <> 0;
+ WHERE state IN (11, 12) AND charged_micros <> 0;
 
 -- I8: concurrency in use is the number of open tasks, of every account and key
-SELECT a.id::text AS subject, format('open_holds %s, open tasks %s', a.open_holds, coalesce(t.n, 0)) AS detail
+SELECT a.id::text AS subject, format('account: open_holds %s, open tasks %s', a.open_holds, coalesce(t.n, 0)) AS detail
   FROM account a
-  LEFT JOIN (SELECT account_id, count(*) AS n
-  FROM task
-  WHERE state < 10 GROUP BY account_id) t ON t.account_id = a.id
-  WHERE a.open_holds <> coalesce(t.n, 0)
-  UNION ALL SELECT k.key_id::text, format('open_holds %s, open tasks %s', k.open_holds, coalesce(t.n, 0))
+  LEFT JOIN (SELECT account_id, count(*) AS n FROM task WHERE state < 10 GROUP BY account_id) t ON t.account_id = a.id
+ WHERE a.open_holds <> coalesce(t.n, 0)
+ UNION ALL
+SELECT k.key_id::text, format('key: open_holds %s, open tasks %s', k.open_holds, coalesce(t.n, 0))
   FROM key_state k
-  LEFT JOIN (SELECT key_id, count(*) AS n
-  FROM task
-  WHERE state < 10 GROUP BY key_id) t ON t.key_id = k.key_id
-  WHERE k.open_holds <> coalesce(t.n, 0);
+  LEFT JOIN (SELECT key_id, count(*) AS n FROM task WHERE state < 10 GROUP BY key_id) t ON t.key_id = k.key_id
+ WHERE k.open_holds <> coalesce(t.n, 0);
 
 -- I8 slots: an ended task has no unsettled slot, an open one has one, and no slot is held by a worker that is not there
 SELECT t.id::text AS subject, format('state %s, %s unsettled slots', t.state, s.n) AS detail
-  FROM task t, LATERAL (SELECT count(*) FILTER (WHERE state < 10) AS n
-  FROM slot
-  WHERE task_id = t.id) s
-  WHERE (t.state >= 10) <> (s.n = 0)
-  UNION ALL SELECT s.task_id::text, format('slot %s held by %s', s.ordinal, s.worker_id)
+  FROM task t, LATERAL (SELECT count(*) FILTER (WHERE state < 10) AS n FROM slot WHERE task_id = t.id) s
+ WHERE (t.state >= 10) <> (s.n = 0)
+ UNION ALL
+SELECT s.task_id::text, format('slot %s held by %s', s.ordinal, s.worker_id)
   FROM slot s
-  WHERE s.worker_id IS NOT NULL AND NOT EXISTS (SELECT 1
-  FROM worker w
-  WHERE w.id = s.worker_id);
+ WHERE s.worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = s.worker_id);
 
 -- I14: every ended task has exactly one end, and no open one has any
 SELECT t.id::text AS subject, format('state %s, %s ends', t.state, e.n) AS detail
-  FROM task t, LATERAL (SELECT count(*) AS n
-  FROM event
-  WHERE task_id = t.id AND kind = 1) e
-  WHERE (t.state >= 10)::int <> e.n;
+  FROM task t, LATERAL (SELECT count(*) AS n FROM event WHERE task_id = t.id AND kind = 1) e
+ WHERE (t.state >= 10)::int <> e.n;

@@ -1,0 +1,66 @@
+"""A check is only evidence if it can fail: one seeded bug per invariant, and the invariant that finds it."""
+
+import pytest
+from test_work import Bench
+from world import PRICE, World
+
+from seedgate.domain.reason import Reason
+from seedgate.store import ledger
+
+BUGS = {
+    "I1": "UPDATE account SET avail_micros = avail_micros + 1",
+    "I1 sum": "UPDATE posting SET amount_micros = amount_micros + 1 WHERE entry = 2 AND side = 2",
+    "I1 mode": "UPDATE posting SET mode = 'live' WHERE entry = 3",
+    "I3": "DELETE FROM posting WHERE entry = 1",
+    "I4": "DELETE FROM posting WHERE entry = 3",
+    "I4 subject": "UPDATE posting SET subject_id = gen_random_uuid() WHERE entry = 2",
+    "I5": "DELETE FROM image",
+    "I8": "UPDATE key_state SET open_holds = open_holds + 1",
+    "I8 slots": "UPDATE slot SET state = 1 WHERE ordinal = 0",
+    "I14": "DELETE FROM event WHERE kind = 1",
+}
+# What the schema itself makes impossible: the check would find it, but no statement can bring it about.
+IMPOSSIBLE = {
+    "I2": "UPDATE account SET avail_micros = -1",
+    "I6": "UPDATE task SET charged_micros = 1 WHERE state = 11",
+}
+
+
+async def _history(world: World) -> None:
+    """One task with a picture and a failure, one that failed, one that is open."""
+    account = await world.account(credit=100 * PRICE)
+    key = await world.key(account)
+    bench = Bench(world)
+    await world.accept(world.task(account, key, pictures=2, slots=2), world.task(account, key))
+    claims = await bench.claim()
+    await bench.attempt(claims[0])
+    for claim in claims[1:]:
+        await bench.finish(claim, Reason.INTERNAL)
+    await world.accept(world.task(account, key))
+
+
+# If this failed, `ledger check` could say that the books are right when they are not.
+@pytest.mark.parametrize("name", BUGS)
+async def test_every_invariant_finds_its_bug(name: str, world: World) -> None:
+    await _history(world)
+    assert await world.findings() == []
+    async with world.database.write() as tx:
+        await tx.execute(BUGS[name])
+    _, findings = await ledger.check(world.database)
+    assert name in {finding.invariant for finding in findings}
+
+
+# If this failed, the last line of defence would be gone.
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+async def test_the_schema_refuses_what_must_never_be(name: str, world: World) -> None:
+    from seedgate.domain.errors import InvalidRequest
+
+    await _history(world)
+    with pytest.raises(InvalidRequest):
+        async with world.database.write() as tx:
+            await tx.execute(IMPOSSIBLE[name])
+
+
+# If this failed, an invariant would be listed and not checked, or have no bug to prove it.
+def test_no_invariant_is_forgotten() -> None:
+    assert set(ledger.invariants()) == BUGS.keys() | IMPOSSIBLE.keys()
