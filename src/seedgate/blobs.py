@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from seedgate.domain.errors import NotFound
+from seedgate.domain.errors import NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
 LIST_CHUNK = 500
@@ -37,8 +37,14 @@ class Blobs:
         return cls(store=LocalStore(folder), folder=folder)
 
     async def put(self, name: str, source: Path) -> None:
-        """Store the file `source` as `name`; complete and durable when this returns, or not there at all."""
-        await obstore.put_async(self.store, key(name), source)
+        """Store the file `source` as `name`; complete and durable when this returns, or not there at all.
+
+        Raises Unavailable when the store does not take it: it is full or away, and may take it later.
+        """
+        try:
+            await obstore.put_async(self.store, key(name), source)
+        except BaseError as error:
+            raise Unavailable("The store of results does not take the picture") from error
         if self.folder is not None:
             await asyncio.to_thread(_sync, self.folder / key(name))
 

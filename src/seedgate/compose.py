@@ -21,9 +21,9 @@ from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
 from seedgate.catalogue.load import load as load_catalogue
 from seedgate.clock import Clock
-from seedgate.dialect import Dialect
+from seedgate.dialect import Dialect, StoreDataUrl
 from seedgate.domain.addresses import Policy
-from seedgate.domain.errors import BadSettings, NoPermission, NoSpace
+from seedgate.domain.errors import BadSettings, NoPermission, NoSpace, Unavailable
 from seedgate.ids import Ids
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.intake.dataurl import store_data_url
@@ -183,12 +183,22 @@ def _open_web(
         bodies=Bodies(
             small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool
         ),
-        store_data_url=lambda text: store_data_url(text, shelf),
+        store_data_url=_keep_data_urls(shelf),
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
     application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
     return Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+
+
+def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
+    def store(text: str) -> str:
+        try:
+            return store_data_url(text, shelf)
+        except NoSpace as error:
+            raise Unavailable("There is no room for the request's images now", retry_after_s=30) from error
+
+    return store
 
 
 async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf) -> Worker:
@@ -260,7 +270,7 @@ def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Lo
         upkeep = Upkeep(
             database=ground.database,
             blobs=blobs,
-            references=shelf.root,
+            references=shelf,
             results_age=timedelta(days=ground.settings.results.days),
         )
         loops.append(Loop(name="upkeep", turn=upkeep.turn, pause_s=UPKEEP_S))

@@ -8,6 +8,7 @@ import pytest
 from gateway import Caller, Gateway, urls
 
 from seedgate.blobs import Blobs
+from seedgate.intake.shelf import Shelf
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
 from seedgate.tasks.upkeep import Upkeep
@@ -74,7 +75,7 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
         upkeep = Upkeep(
             database=database,
             blobs=Blobs.open(folder=gateway.data / "results"),
-            references=gateway.data / "references",
+            references=Shelf(root=gateway.data / "references"),
             results_age=timedelta(days=15),
         )
         await _shift(database, "14 days 23 hours")
@@ -121,7 +122,7 @@ async def test_files_without_a_row_are_collected(gateway: Gateway, caller: Calle
         upkeep = Upkeep(
             database=database,
             blobs=Blobs.open(folder=results),
-            references=gateway.data / "references",
+            references=Shelf(root=gateway.data / "references"),
             results_age=timedelta(days=15),
         )
         await upkeep.turn()

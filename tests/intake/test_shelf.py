@@ -57,7 +57,7 @@ class TestShelf:
     def test_what_a_killed_process_left_is_cleared(self, shelf):
         (shelf.root / "desk/old").mkdir(parents=True)
         (shelf.root / "desk/old/half").write_bytes(CONTENT)
-        shelf.clear_desk()
+        shelf.clear_desk(older_than_s=-1)
         assert files(shelf) == []
 
     def test_a_full_disk_is_for_the_operator(self, shelf):

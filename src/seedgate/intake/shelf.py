@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,9 +67,12 @@ class Shelf:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def clear_desk(self) -> None:
-        """Remove what a killed process left behind; call at start, before anything uses the shelf."""
-        shutil.rmtree(self.root / _DESK, ignore_errors=True)
+    def clear_desk(self, *, older_than_s: float) -> None:
+        """Remove what killed processes left behind. Younger folders may be in use, here or in another process."""
+        limit = time.time() - older_than_s
+        for folder in (self.root / _DESK).glob("*"):
+            if folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

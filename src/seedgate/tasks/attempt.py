@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from seedgate import log
-from seedgate.domain.errors import EngineCrashed, EngineRefused, Overloaded, ProtocolBroken, ShuttingDown
+from seedgate.domain.errors import EngineCrashed, EngineRefused, NoSpace, Overloaded, ProtocolBroken, ShuttingDown
 from seedgate.domain.image import ImageRequest, Size
 from seedgate.domain.listing import Model
 from seedgate.domain.reason import Reason
@@ -94,7 +94,9 @@ async def attempt(studio: Studio, claim: Claim, *, drawn: Callable[[], None]) ->
             await return_slot(studio.database.work_lane, _handle(claim), crashed=True, delay_s=CRASH_DELAY_S)
             return
         ending = _ending(claim, Reason.INTERNAL)
-    except Overloaded:
+    except (Overloaded, NoSpace, OSError) as error:
+        # Nothing is wrong with the task: it waits, until its deadline, for a place or for room on the disk.
+        logger.warning("attempt_postponed", error=type(error).__name__)
         await return_slot(studio.database.work_lane, _handle(claim), crashed=False, delay_s=CRASH_DELAY_S)
         return
     won = await studio.writes.finish(ending)

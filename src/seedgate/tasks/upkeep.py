@@ -16,6 +16,7 @@ from pathlib import Path
 
 from seedgate import log
 from seedgate.blobs import Blobs
+from seedgate.intake.shelf import Shelf
 from seedgate.store import upkeep
 from seedgate.store.database import Database
 
@@ -28,11 +29,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """The upkeep of one process. `references` is the folder in which references lie by their SHA-256."""
+    """The upkeep of one process."""
 
     database: Database
     blobs: Blobs
-    references: Path
+    references: Shelf
     results_age: timedelta
 
     async def turn(self) -> bool:
@@ -42,6 +43,7 @@ class Upkeep:
         forgotten = await upkeep.forget_idempotency(self.database, age=IDEMPOTENCY_AGE, most=BATCH)
         orphans = await self._orphans() if len(expired) < BATCH else 0
         references = await self._references() if len(expired) < BATCH else 0
+        await asyncio.to_thread(self.references.clear_desk, older_than_s=ORPHAN_AGE.total_seconds())
         if expired or orphans or references:
             log.get("upkeep").info("kept_up", expired=len(expired), orphans=orphans, references=references)
         return max(len(expired), forgotten) >= BATCH
@@ -56,7 +58,7 @@ class Upkeep:
 
     async def _references(self) -> int:
         removed = 0
-        found = _digests(self.references, ORPHAN_AGE)
+        found = _digests(self.references.root, ORPHAN_AGE)
         while files := list(islice(found, BATCH)):
             names = [file.name for file in files]
             unneeded = set(await upkeep.unneeded_references(self.database, names, age=self.results_age))
