@@ -13,7 +13,7 @@ from uuid import UUID
 from bench import machine
 from seedgate.accounts.credits import grant
 from seedgate.accounts.issue import KeyLimits, create_key
-from seedgate.compose import Ground, open_ground
+from seedgate.compose.ground import Ground, open_ground
 from seedgate.ids import KeyKind
 from seedgate.settings import load
 from seedgate.store import ledger
@@ -78,8 +78,8 @@ class Gateway:
             address = json.loads(await machine.first_line(one, log))["url"]
             yield one.pid, int(address.rpartition(":")[2])
 
-    async def drain(self, *, until: int, limit_s: float) -> float:
-        """Let workers finish tasks until so many are; returns how many they finished in a second."""
+    async def drain(self, *, until: int, end: float) -> float:
+        """Let workers finish tasks until so many are, or until `end`; returns how many they finished in a second."""
         log = self.folder / "work.log"
         async with AsyncExitStack() as stack:
             for _ in range(WORKERS):
@@ -87,10 +87,10 @@ class Gateway:
                 await machine.first_line(await stack.enter_async_context(machine.child(command, log=log)), log)
             started, (_, before) = time.monotonic(), await self.count()
             finished = before
-            while finished < until and time.monotonic() - started < limit_s:
+            while finished < until and time.monotonic() < end:
                 await asyncio.sleep(LOOK_S)
                 _, finished = await self.count()
-            return (finished - before) / (time.monotonic() - started)
+            return (finished - before) / max(LOOK_S, time.monotonic() - started)
 
     async def findings(self) -> list[str]:
         """What the proof of the books has found: nothing, if all is well."""

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import environment, run
+import typer
+from shell import environment, run
 
-from seedgate.cli import checkup, http, output
+from seedgate.cli import checkup, draw, http, output, pictures
 from seedgate.cli.checkup import CHECKS, Patient, look
+from seedgate.cli.output import Stop
+from seedgate.domain.image import OutputFormat
 from seedgate.settings import load
 from seedgate.store.operations import Server
 
@@ -119,6 +122,21 @@ async def test_a_check_that_raises_is_a_finding(patient):
 
     finding = await look("broken", broken, patient)
     assert (finding.status, finding.sentence) == ("fail", "bang")
+
+
+# If a wrong order reached the gateway, it could be paid for and not kept.
+def test_what_cannot_be_kept_or_had_is_refused_before_it_is_asked_for(tmp_path):
+    with pytest.raises(Stop):
+        pictures.check_writable(tmp_path / "missing" / "fox.png")
+    (tmp_path / "note.png").write_text("no picture")
+    for reference in ("note.png", "missing.png"):
+        with pytest.raises(Stop):
+            pictures.reference(str(tmp_path / reference))
+    with pytest.raises(typer.BadParameter):
+        draw.wanted_format("seedream-4-5", OutputFormat.PNG, None)
+    asked = [draw.wanted_format("seedream-5-0", None, Path(name)) for name in ("a.png", "a.JPEG", "a.webp", "a.txt")]
+    assert asked == ["png", "jpeg", None, None]
+    assert draw.wanted_format("seedream-4-5", None, Path("a.png")) is None
 
 
 # If the usual names were not read, a platform's own variables would do nothing.

@@ -60,20 +60,30 @@ def options(
 
 def main() -> None:
     """Run the command line; an error that a person can mend is one sentence and a hint, never a traceback."""
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
     from seedgate.domain.errors import SeedgateError
 
     as_json = "--json" in sys.argv
     try:
         app()
+    except SystemExit as ended:
+        return ended.code
     except output.Stop as stop:
         output.report(stop, as_json=as_json)
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except SeedgateError as error:
         output.report(output.Stop.of(error), as_json=as_json)
-        sys.exit(1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _version() -> str:

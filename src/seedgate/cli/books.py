@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import has_database, on_ground, open_database, settings_for
+from seedgate.cli.ground import has_database, on_ground, settings_for
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
 
 if TYPE_CHECKING:
-    from seedgate.compose import Ground
+    from seedgate.compose.ground import Ground
 
 ledger = typer.Typer(help="The books.", no_args_is_help=True)
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -36,10 +36,11 @@ def migrate(config: Config = None, data: Data = None, as_json: Json = False) -> 
     settings = settings_for(config, data)
 
     async def run() -> list[str]:
+        from seedgate.compose.ground import open_database
         from seedgate.store.migrate import migrate
 
-        async with open_database(settings) as database:
-            return [f"{migration.number:04d}_{migration.name}" for migration in await migrate(database)]
+        async with open_database(settings) as reached:
+            return [f"{migration.number:04d}_{migration.name}" for migration in await migrate(reached.database)]
 
     applied = asyncio.run(run())
     if as_json:
@@ -62,12 +63,13 @@ def status(config: Config = None, data: Data = None, as_json: Json = False) -> N
         )
 
     async def run() -> dict[str, Any]:
+        from seedgate.compose.ground import open_database
         from seedgate.store.migrate import shipped
         from seedgate.store.operations import read_applied, read_server
 
-        async with open_database(settings) as database:
-            applied = await read_applied(database)
-            version = (await read_server(database)).version
+        async with open_database(settings) as reached:
+            applied = await read_applied(reached.database)
+            version = (await read_server(reached.database)).version
         known = {migration.number for migration in applied}
         missing = [migration for migration in shipped() if migration.number not in known]
         return {

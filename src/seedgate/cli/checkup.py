@@ -21,8 +21,9 @@ from typing import Any, Literal
 from seedgate.accounts import secret
 from seedgate.blobs import Blobs
 from seedgate.cli import http
-from seedgate.cli.ground import has_database, open_database
+from seedgate.cli.ground import has_database
 from seedgate.cli.run import RUNNING_FILE
+from seedgate.compose.ground import open_database
 from seedgate.domain.errors import SeedgateError
 from seedgate.engine import Job
 from seedgate.ids import Ids
@@ -121,7 +122,7 @@ async def admit(settings: Settings) -> AsyncIterator[Patient]:
     async with AsyncExitStack() as stack:
         if has_database(settings):
             try:
-                database = await stack.enter_async_context(open_database(settings))
+                database = (await stack.enter_async_context(open_database(settings))).database
             except SeedgateError as error:
                 why = error
         yield Patient(settings=settings, database=database, why=why, running=_running(settings.data))

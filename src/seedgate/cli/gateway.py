@@ -95,7 +95,7 @@ class Gateway:
     def _granted(self, answer: http.Answer) -> Mapping[str, Any]:
         if answer.status == HTTPStatus.OK and answer.data:
             return answer.data
-        if "code" not in answer.body:
+        if "code" not in answer.body and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self._stranger()
         raise _refusal(answer)
 

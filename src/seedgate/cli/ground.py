@@ -1,16 +1,14 @@
 """What commands stand on: the settings, and the database of a gateway that may be running beside them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from seedgate.cli.output import Stop
 
 if TYPE_CHECKING:
-    from seedgate.compose import Ground
+    from seedgate.compose.ground import Ground
     from seedgate.settings import Settings
-    from seedgate.store.database import Database
 
 T = TypeVar("T")
 
@@ -43,35 +41,9 @@ def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], 
     import asyncio
 
     async def run() -> T:
-        from seedgate.compose import open_ground
+        from seedgate.compose.ground import open_ground
 
-        if settings.database_url.get_secret_value():
-            async with open_database(settings):
-                pass  # It is reached; what is wrong with an address is told in a sentence.
         async with open_ground(settings, migrating=False) as ground:
             return await use(ground)
 
     return asyncio.run(run())
-
-
-@asynccontextmanager
-async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
-    """The database whatever its schema, for the commands about it. Raises ServerBroken when it is not reached."""
-    import asyncio
-
-    from seedgate.store.database import Database, Dsn
-    from seedgate.store.embedded import EmbeddedServer
-    from seedgate.store.operations import read_server
-
-    async with AsyncExitStack() as stack:
-        url = settings.database_url.get_secret_value()
-        if url:
-            dsn = Dsn.from_url(url)
-        else:
-            embedded = await asyncio.to_thread(EmbeddedServer.open, settings.data.absolute())
-            stack.push_async_callback(asyncio.to_thread, embedded.close)
-            dsn = Dsn(embedded.dsn_kwargs)
-        database = Database(dsn)
-        stack.push_async_callback(database.close)
-        await read_server(database)
-        yield database

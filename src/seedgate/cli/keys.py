@@ -14,7 +14,7 @@ from seedgate.domain.money import dollars, micros
 from seedgate.ids import KeyKind
 
 if TYPE_CHECKING:
-    from seedgate.compose import Ground
+    from seedgate.compose.ground import Ground
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 credit = typer.Typer(help="Accounts' money.", no_args_is_help=True)

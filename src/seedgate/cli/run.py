@@ -14,7 +14,8 @@ import typer
 if TYPE_CHECKING:
     import asyncio
 
-    from seedgate.compose import Gateway, Ground
+    from seedgate.compose.gateway import Gateway
+    from seedgate.compose.ground import Ground
     from seedgate.settings import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG")]
@@ -73,7 +74,7 @@ def _run(settings: "Settings", role: "Callable[[Settings, asyncio.Event], Any]")
 
 
 async def _up(settings: "Settings", stopping: "asyncio.Event") -> None:
-    from seedgate.compose import open_ground
+    from seedgate.compose.ground import open_ground
     from seedgate.web.server import bind
 
     listener = bind(settings.host, settings.port)
@@ -82,7 +83,7 @@ async def _up(settings: "Settings", stopping: "asyncio.Event") -> None:
 
 
 async def _serve(settings: "Settings", stopping: "asyncio.Event") -> None:
-    from seedgate.compose import open_ground
+    from seedgate.compose.ground import open_ground
     from seedgate.web.server import bind
 
     listener = bind(settings.host, settings.port)
@@ -91,7 +92,8 @@ async def _serve(settings: "Settings", stopping: "asyncio.Event") -> None:
 
 
 async def _work(settings: "Settings", stopping: "asyncio.Event") -> None:
-    from seedgate.compose import open_gateway, open_ground
+    from seedgate.compose.gateway import open_gateway
+    from seedgate.compose.ground import open_ground
 
     async with (
         open_ground(settings, migrating=False) as ground,
@@ -116,7 +118,7 @@ async def _http(
 ) -> None:
     import asyncio
 
-    from seedgate.compose import open_gateway
+    from seedgate.compose.gateway import open_gateway
     from seedgate.web.server import serve
 
     settings = ground.settings

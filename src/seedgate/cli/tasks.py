@@ -13,7 +13,7 @@ from seedgate.domain.errors import NotFound
 from seedgate.domain.money import dollars
 
 if TYPE_CHECKING:
-    from seedgate.compose import Ground
+    from seedgate.compose.ground import Ground
 
 tasks = typer.Typer(help="Tasks.", no_args_is_help=True)
 

@@ -1,7 +1,6 @@
-"""The composition root: settings in, a running application out. No floor below builds its own collaborators."""
+"""A running gateway of the asked roles, built on the ground."""
 
 import asyncio
-import errno
 import importlib
 import importlib.util
 import os
@@ -10,21 +9,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from seedgate import log, vendors
-from seedgate.accounts import secret
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
 from seedgate.catalogue.load import load as load_catalogue
-from seedgate.clock import Clock
+from seedgate.compose.ground import Ground, make_folder
 from seedgate.dialect import Dialect, StoreDataUrl
 from seedgate.domain.addresses import Policy
-from seedgate.domain.errors import BadSettings, NoPermission, NoSpace, Unavailable
-from seedgate.ids import Ids
+from seedgate.domain.errors import BadSettings, NoSpace, Unavailable
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.intake.dataurl import store_data_url
 from seedgate.intake.fetch import fetch_references
@@ -33,9 +29,7 @@ from seedgate.intake.shelf import Shelf
 from seedgate.loop import Loop, run
 from seedgate.net import Net, open_net
 from seedgate.settings import Settings
-from seedgate.store import migrate
-from seedgate.store.database import Database, Dsn
-from seedgate.store.embedded import EmbeddedServer
+from seedgate.store.database import Database
 from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
 from seedgate.tasks.attempt import FetchReferences, Studio
@@ -53,57 +47,6 @@ from seedgate.web.health import Health
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What every role and most commands stand on."""
-
-    settings: Settings
-    data: Path
-    dsn: Dsn
-    database: Database
-    secret: secret.Secret
-    ids: Ids
-    clock: Clock
-    embedded: EmbeddedServer | None
-
-
-@asynccontextmanager
-async def open_ground(settings: Settings, *, migrating: bool) -> AsyncIterator[Ground]:
-    """The data folder, the secret, and the database with its schema in place; checked, so that commands may trust them.
-
-    Raises OperatorError, with a hint and nothing damaged, for whatever a person has to mend.
-    """
-    data = settings.data.absolute()
-    _make_folder(data)
-    async with AsyncExitStack() as stack:
-        embedded, dsn = None, None
-        if settings.database_url.get_secret_value():
-            dsn = Dsn.from_url(settings.database_url.get_secret_value())
-        else:
-            embedded = await asyncio.to_thread(EmbeddedServer.open, data)
-            stack.push_async_callback(asyncio.to_thread, embedded.close)
-            dsn = Dsn(embedded.dsn_kwargs)
-        database = Database(dsn)
-        stack.push_async_callback(database.close)
-        if migrating:
-            await migrate.migrate(database)
-        else:
-            await migrate.check(database)
-        installed = secret.load(data, given=settings.secret_key.get_secret_value(), file=settings.secret_key_file)
-        ids = Ids()
-        await secret.check(database, ids, installed)
-        yield Ground(
-            settings=settings,
-            data=data,
-            dsn=dsn,
-            database=database,
-            secret=installed,
-            ids=ids,
-            clock=Clock(),
-            embedded=embedded,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +107,7 @@ def _open_web(
     settings, database = ground.settings, ground.database
     files_base = (settings.files_url or base_url).rstrip("/")
     spool = ground.data / "incoming"
-    _make_folder(spool)
+    make_folder(spool)
     keys = Keys(
         database,
         pepper=ground.secret.derive("key pepper"),
@@ -205,7 +148,7 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     settings, database = ground.settings, ground.database
     places = settings.work.engine_processes or max(1, (os.cpu_count() or 1) // 2)
     scratch = ground.data / "scratch"
-    _make_folder(scratch)
+    make_folder(scratch)
     engine = EngineHost(
         settings.work.engine,
         scratch=scratch,
@@ -296,14 +239,3 @@ def _policy(settings: Settings) -> Policy:
     names = (urlsplit(url).hostname for url in (settings.public_url, settings.files_url) if url)
     own = frozenset(name.lower() for name in names if name)
     return Policy(allow_http=development, allow_loopback=development, own_hosts=frozenset() if development else own)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except PermissionError:
-        raise NoPermission(f"The folder {path} cannot be made", hint="Choose another with --data.") from None
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise NoSpace(f"There is no space left for {path}", hint="Free some, or choose another --data.") from None
-        raise BadSettings(f"The folder {path} cannot be made: {error.strerror}", hint="Check --data.") from None

@@ -1,0 +1,66 @@
+"""The commands as a shell would run them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import Gateway
+
+COMMAND = [sys.executable, "-W", "error", "-m", "seedgate"]
+LIMIT_S = 60.0
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment without anybody's settings."""
+    ours = ("SEEDGATE_", "DATABASE_URL", "BLOBS_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Standard output as exactly one JSON document in one line."""
+        assert self.out.endswith("\n"), self.err
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, **env: str) -> Done:
+    """Run a command to its end."""
+    ended = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        cwd=cwd,
+        env=environment(**env),
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return Done(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """A shell whose commands are about one gateway's data folder."""
+
+    gateway: Gateway
+
+    @property
+    def data(self) -> Path:
+        """The folder."""
+        return self.gateway.data
+
+    def run(self, *arguments: str | Path, **env: str) -> Done:
+        """A command on it."""
+        return run(*arguments, "--data", self.data, **env)
