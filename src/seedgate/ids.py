@@ -45,7 +45,7 @@ class Ids:
         return uuid7(unix_ms=self.unix_ns() // 1_000_000, entropy=self.entropy(10))
 
     def token(self) -> str:
-        """132 random bits, safe in an address and in a file name."""
+        """131 random bits, safe in an address and in a file name."""
         return _base62(int.from_bytes(self.entropy(20), "big") % 62**22, 22)
 
     def api_key(self, kind: KeyKind) -> str:

@@ -180,7 +180,10 @@ class EngineProcess:
             self._why = f"The engine's process broke the protocol: {type(error).__name__}."
         trace = await _reap(self._process, self._noise)
         self.gone.set()
-        logger.info("engine.gone", why=self._why, status=self._process.returncode, trace=trace)
+        if self._process.returncode == 0 and self.work is None:
+            logger.debug("engine_stopped")
+        else:
+            logger.warning("engine_gone", why=self._why, status=self._process.returncode, trace=trace)
         if self.work is not None:
             self.work.end(EngineCrashed(self._why))
 
@@ -260,7 +263,7 @@ async def start_process(command: Sequence[str], *, limit_s: float, on_idle: Call
             *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=_environment(), start_new_session=True
         )
     except OSError as error:
-        logger.warning("engine.start_failed", why=error.strerror)
+        logger.warning("engine_start_failed", why=error.strerror)
         return None
     noise = _Noise(process.stderr)
     try:
@@ -270,7 +273,7 @@ async def start_process(command: Sequence[str], *, limit_s: float, on_idle: Call
             return EngineProcess(process, ready, noise, on_idle)
         raise ValueError("not ready")
     except (TimeoutError, ValueError, asyncio.IncompleteReadError, ConnectionError) as error:
-        logger.warning("engine.start_failed", why=type(error).__name__, trace=await _reap(process, noise))
+        logger.warning("engine_start_failed", why=type(error).__name__, trace=await _reap(process, noise))
         return None
     except asyncio.CancelledError:
         await _reap(process, noise)

@@ -75,7 +75,6 @@ class Settings(BaseSettings):
     secret_key: SecretStr
     secret_key_file: str
     log_level: Literal["debug", "info", "warning", "error"]
-    listings: tuple[Path, ...]
     limits: Limits
     work: Work
     results: Results

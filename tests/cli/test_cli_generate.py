@@ -29,7 +29,8 @@ def test_a_picture_lands_in_its_file(shell, tmp_path):
 
 # If the name lied, other programs would refuse the file.
 def test_files_are_numbered_and_named_by_what_they_are(shell, tmp_path):
-    done = shell.run("generate", "fox", "-o", tmp_path / "fox.png", "--n", "2", "--size", "2048x2048", "--json")
+    order = ("-o", tmp_path / "fox.png", "-m", "seedream-4-5", "--n", "2", "--size", "2048x2048", "--json")
+    done = shell.run("generate", "fox", *order)
     assert done.code == 0, done.err
     assert "delivered jpeg, so the file is called fox-1.jpg" in done.err
     files = [file["path"] for file in done.document["files"]]
@@ -91,7 +92,7 @@ def test_ctrl_c_leaves_the_task_and_tells_its_id(shell, tmp_path):
     assert process.returncode == 130, err
     task_id = json.loads(out)["task_id"]
     assert f"the task {task_id} goes on" in err
-    ours = Gateway(url=shell.gateway.url, key=shell.gateway.key, model="seedream-4-5")
+    ours = Gateway(url=shell.gateway.url, key=shell.gateway.key, model="seedream-5-0")
     assert ours.wait(task_id, limit_s=30, show=lambda _: None)["state"] == "success"
 
 

@@ -77,6 +77,7 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
             blobs=Blobs.open(folder=gateway.data / "results"),
             references=Shelf(root=gateway.data / "references"),
             results_age=timedelta(days=15),
+            deadline=timedelta(minutes=3),
         )
         await _shift(database, "14 days 23 hours")
         await upkeep.turn()
@@ -124,6 +125,7 @@ async def test_files_without_a_row_are_collected(gateway: Gateway, caller: Calle
             blobs=Blobs.open(folder=results),
             references=Shelf(root=gateway.data / "references"),
             results_age=timedelta(days=15),
+            deadline=timedelta(minutes=3),
         )
         await upkeep.turn()
         await database.close()

@@ -31,13 +31,14 @@ _TABLES = (
 
 def mutants(definition: str) -> list[str]:
     """The function once per statement, failing right before it, and once failing at its very end."""
+    definition = re.sub(r"^ *--[^\n]*\n", "", definition, flags=re.MULTILINE)
     start = definition.index("\nBEGIN\n")
     body, end = definition[start:], "RAISE EXCEPTION 'injected' USING ERRCODE = 'internal_error'; "
     # Statements nested in another one start deeper and after no semicolon: only those after `;`, BEGIN, THEN or LOOP.
     places = [
         match.end()
         for match in _STATEMENT.finditer(body)
-        if re.search(r"(;|BEGIN|THEN|LOOP|--[^\n]*)\s*$", body[: match.start()])
+        if re.search(r"(;|BEGIN|THEN|LOOP)\s*$", body[: match.start()])
     ]
     # And at the end, where everything is written: before the last RETURN, if there is one.
     last = re.search(r"(    RETURN [^;]*;\s*)?END \$function\$", body).start()

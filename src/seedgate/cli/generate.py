@@ -31,7 +31,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     n: Count = 1,
     size: SizeText = None,
     aspect_ratio: Ratio = None,
-    model: Model = "seedream-4-5",
+    model: Model = "seedream-5-0",
     output_format: Format = None,
     image: Images = None,
     timeout_s: Timeout = TIMEOUT_S,

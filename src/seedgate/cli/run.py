@@ -123,8 +123,7 @@ async def _http(
 
     settings = ground.settings
     port = listener.getsockname()[1]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    local = f"http://{host}:{port}"
+    local = f"http://{_reachable(settings.host)}:{port}"
     ready, closing = asyncio.Event(), asyncio.Event()
     async with open_gateway(ground, serve=True, work=work, base_url=settings.public_url or local) as gateway:
         assert gateway.dispatch is not None
@@ -147,6 +146,13 @@ async def _http(
         closing.set()
         await serving
     (ground.data / RUNNING_FILE).unlink(missing_ok=True)
+
+
+def _reachable(host: str) -> str:
+    """A host that can stand in an address; one that listens everywhere is reached from this machine."""
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - asked, not opened
+        host = "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _announce(ground: "Ground", gateway: "Gateway", url: str, key: str | None) -> None:

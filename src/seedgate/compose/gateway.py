@@ -92,6 +92,9 @@ def dialects(catalogue: Catalogue) -> list[Dialect]:
         name = f"{vendors.__name__}.{module.name}.dialect"
         if module.ispkg and importlib.util.find_spec(name) is not None:
             build: Callable[..., Dialect] = importlib.import_module(name).build
+            if module.name not in catalogue.listings:
+                hint = f"Write vendors/{module.name}/listings.toml."
+                raise BadSettings(f"The vendor {module.name} has a dialect and no listings", hint=hint)
             found.append(build(catalogue.listings[module.name]))
     return found
 
@@ -215,6 +218,7 @@ def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Lo
             blobs=blobs,
             references=shelf,
             results_age=timedelta(days=ground.settings.results.days),
+            deadline=timedelta(seconds=ground.settings.work.deadline_s),
         )
         loops.append(Loop(name="upkeep", turn=upkeep.turn, pause_s=UPKEEP_S))
     embedded = ground.embedded

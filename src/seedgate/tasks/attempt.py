@@ -85,9 +85,12 @@ async def attempt(studio: Studio, claim: Claim, *, drawn: Callable[[], None]) ->
     except _LostSlot:
         logger.info("slot_lost")
         return
-    except (asyncio.CancelledError, ShuttingDown):
+    except asyncio.CancelledError:
         await asyncio.shield(return_slot(studio.database.work_lane, _handle(claim), crashed=False))
         raise
+    except ShuttingDown:
+        await return_slot(studio.database.work_lane, _handle(claim), crashed=False)
+        return
     except EngineCrashed:
         logger.warning("engine_crashed", crashes=claim.crashes + 1)
         if claim.crashes + 1 < MAX_CRASHES:
@@ -151,12 +154,14 @@ async def _draw(
     if not await studio.writes.handle(_handle(claim, job.id)):
         raise _LostSlot
     expected = Expected(size=size, format=request.output_format)
-    kept = 0
+    finished = 0
     async with contextlib.aclosing(studio.engine.run(job)) as pictures:
         async for picture in pictures:
-            kept += await studio.outputs.keep(claim, picture.index, picture.path, expected)
+            # A place that is taken already was filled by an earlier attempt, whose picture counts.
+            await studio.outputs.keep(claim, picture.index, picture.path, expected)
+            finished += 1
     drawn()
-    return _ending(claim, None if kept else Reason.INTERNAL)
+    return _ending(claim, None if finished else Reason.INTERNAL)
 
 
 def _job(studio: Studio, claim: Claim, request: ImageRequest, references: Sequence[StoredReference], size: Size) -> Job:

@@ -3,6 +3,7 @@
 Any number of processes may sweep at the same time: every statement skips what another one has in its hands.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -41,7 +42,5 @@ class Sweep:
         return max(moved, woken, late, lost) >= BATCH
 
     async def _end(self, places: Sequence[tuple[UUID, int]], reason: Reason) -> int:
-        won = 0
-        for task_id, ordinal in places:
-            won += await self.writes.finish(SlotEnding(task_id=task_id, ordinal=ordinal, epoch=None, reason=reason))
-        return won
+        endings = [SlotEnding(task_id=task, ordinal=ordinal, epoch=None, reason=reason) for task, ordinal in places]
+        return sum(await asyncio.gather(*(self.writes.finish(ending) for ending in endings)))

@@ -35,6 +35,8 @@ class Upkeep:
     blobs: Blobs
     references: Shelf
     results_age: timedelta
+    deadline: timedelta
+    """Until then a task may still ask for references that came inside its request and that no row names yet."""
 
     async def turn(self) -> bool:
         """One round; True when there is more to expire."""
@@ -58,7 +60,7 @@ class Upkeep:
 
     async def _references(self) -> int:
         removed = 0
-        found = _digests(self.references.root, ORPHAN_AGE)
+        found = _digests(self.references.root, ORPHAN_AGE + self.deadline)
         while files := list(islice(found, BATCH)):
             names = [file.name for file in files]
             unneeded = set(await upkeep.unneeded_references(self.database, names, age=self.results_age))

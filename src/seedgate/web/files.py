@@ -1,4 +1,4 @@
-"""Result files: an address is a capability of 132 random bits, good for GET, HEAD and one Range until it expires.
+"""Result files: an address is a capability of 131 random bits, good for GET, HEAD and one Range until it expires.
 
 What else a request carries does not matter: some clients send their API key to every address they are given.
 """

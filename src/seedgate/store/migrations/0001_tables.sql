@@ -225,7 +225,7 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_due ON delivery (due_at) WHERE state = 'due';
 
--- `key` is the route, a line feed, and the caller's Idempotency-Key.
+-- `key` is what was asked for (dialect and listing), a line feed, and the caller's Idempotency-Key.
 CREATE TABLE idempotency (
     key_id uuid NOT NULL,
     key text NOT NULL,

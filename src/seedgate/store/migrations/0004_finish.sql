@@ -25,13 +25,16 @@ BEGIN
                u (task_id, ordinal, epoch, reason, message, o)
           JOIN task t ON t.id = u.task_id
          WHERE s.task_id = u.task_id AND s.ordinal = u.ordinal AND s.state < 10 AND t.state < 10
-           AND (u.reason IS NULL OR u.epoch IS NULL OR s.epoch = u.epoch)
+           AND (u.reason IS NULL OR u.epoch IS NULL OR (s.epoch = u.epoch AND s.state IN (2, 3)))
         RETURNING u.o::integer AS o, s.task_id, s.ordinal, u.epoch, u.reason),
     attempts AS (
+        -- The one that settles is done or refused, also when it was given up for lost; others still open are abandoned.
         UPDATE attempt a SET ended_at = at, reason = w.reason,
-               state = CASE WHEN w.epoch IS NULL THEN 'abandoned' WHEN w.reason IS NULL THEN 'done' ELSE 'refused' END
+               state = CASE WHEN a.epoch IS DISTINCT FROM w.epoch THEN 'abandoned'
+                            WHEN w.reason IS NULL THEN 'done' ELSE 'refused' END
           FROM settled w
-         WHERE a.task_id = w.task_id AND a.slot = w.ordinal AND a.ended_at IS NULL AND a.epoch = coalesce(w.epoch, a.epoch))
+         WHERE a.task_id = w.task_id AND a.slot = w.ordinal
+           AND (a.ended_at IS NULL OR (a.state = 'lost' AND a.epoch = w.epoch AND w.reason IS NULL)))
     SELECT array_agg(o) INTO won FROM settled;
     -- Slots that still wait for references which their first slot failed to get will never have them.
     UPDATE slot s SET state = 10, reason = f.reason, message = f.message FROM slot f
