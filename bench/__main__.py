@@ -43,10 +43,11 @@ def _only_ours() -> None:
 
 
 async def _until_told(plan: run.Plan, folder: Path) -> dict[str, Any]:
-    """The run, which SIGTERM ends as Ctrl-C does: everything is stopped and removed."""
+    """The run, which Ctrl-C and SIGTERM end early: everything is stopped and removed then too."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await run.run(plan, folder)
 
 

@@ -58,9 +58,12 @@ def provide() -> None:
     raise SystemExit("bench: wrk makes the load and is not installed (Debian: apt-get install wrk)")
 
 
-async def run(target: Target, *, connections: int, seconds: float) -> Load:
-    """Ask for so many seconds. wrk counts whole seconds only, so an interrupt ends it, which it takes as the end."""
-    name = f"{secrets.token_hex(4)}-{secrets.token_hex(2)}-4000-8000"
+async def run(target: Target, *, connections: int, seconds: float, name: str = "") -> Load:
+    """Ask for so many seconds. wrk counts whole seconds only, so an interrupt ends it, which it takes as the end.
+
+    `name` is in every prompt and idempotency key; each run has its own unless one is given.
+    """
+    name = name or f"{secrets.token_hex(4)}-{secrets.token_hex(2)}-4000-8000"
     process = await asyncio.create_subprocess_exec(
         *("wrk", "-t1", f"-c{connections}", f"-d{MOST_S}s", "-s", f"{SCRIPT}", f"http://127.0.0.1:{target.port}", "--"),
         *(target.kind, target.path, f"{target.lines}", name),

@@ -21,8 +21,9 @@ def source(tmp_path: Path) -> Path:
 # If this failed, a caller would get other bytes than were stored.
 async def test_what_is_put_is_read(tmp_path: Path, source: Path) -> None:
     blobs = Blobs.open(folder=tmp_path / "results")
-    await blobs.put(NAME, source)
     whole = source.read_bytes()
+    await blobs.put(NAME, source)
+    assert not source.exists()
     assert b"".join([chunk async for chunk in blobs.read(NAME, start=0, end=len(whole))]) == whole
     assert b"".join([chunk async for chunk in blobs.read(NAME, start=5, end=9)]) == whole[5:9]
     assert (tmp_path / "results" / key(NAME)).read_bytes() == whole

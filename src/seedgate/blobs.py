@@ -37,16 +37,18 @@ class Blobs:
         return cls(store=LocalStore(folder), folder=folder)
 
     async def put(self, name: str, source: Path) -> None:
-        """Store the file `source` as `name`; complete and durable when this returns, or not there at all.
+        """Move the file `source` into the store as `name`; complete and durable when this returns, or not there at all.
 
         Raises Unavailable when the store does not take it: it is full or away, and may take it later.
         """
         try:
-            await obstore.put_async(self.store, key(name), source)
-        except BaseError as error:
+            if self.folder is not None:
+                await asyncio.to_thread(_move, source, self.folder / key(name))
+            else:
+                await obstore.put_async(self.store, key(name), source)
+                await asyncio.to_thread(source.unlink)
+        except (BaseError, OSError) as error:
             raise Unavailable("The store of results does not take the picture") from error
-        if self.folder is not None:
-            await asyncio.to_thread(_sync, self.folder / key(name))
 
     async def read(self, name: str, *, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end`, in chunks. Raises NotFound when the file is gone."""
@@ -80,10 +82,21 @@ def key(name: str) -> str:
     return f"{name[:2]}/{name}"
 
 
+def _move(source: Path, target: Path) -> None:
+    """Synced before it has its name, and the name synced before anybody is told; never there in part."""
+    _sync(source)
+    try:
+        source.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        source.replace(target)
+        _sync(target.parent.parent)
+    _sync(target.parent)
+
+
 def _sync(path: Path) -> None:
-    for target in (path, path.parent):
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -41,8 +41,11 @@ class Combiner(Generic[Call, Result]):
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def __call__(self, call: Call) -> Result:
-        """The result for this call. Raises what `run` says of it, or `Unavailable` when too many are waiting."""
+    def __call__(self, call: Call) -> asyncio.Future[Result]:
+        """The result for this call, or what `run` says of it; cancelling it drops the result.
+
+        Raises ShuttingDown, or Unavailable when too many are waiting.
+        """
         if self._closed:
             raise ShuttingDown
         if len(self._waiting) >= self._max_waiting:
@@ -51,7 +54,7 @@ class Combiner(Generic[Call, Result]):
         self._waiting.append((call, future))
         if self._worker is None:
             self._worker = asyncio.create_task(self._drain())
-        return await future
+        return future
 
     async def close(self) -> None:
         """Let everything that waits finish; later calls are refused."""

@@ -76,6 +76,7 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
             database=database,
             blobs=Blobs.open(folder=gateway.data / "results"),
             references=Shelf(root=gateway.data / "references"),
+            incoming=gateway.data / "incoming",
             results_age=timedelta(days=15),
             deadline=timedelta(minutes=3),
         )
@@ -117,13 +118,17 @@ async def test_files_without_a_row_are_collected(gateway: Gateway, caller: Calle
     reference = gateway.data / "references" / digest[:2] / digest
     reference.parent.mkdir(parents=True, exist_ok=True)
     reference.write_bytes(b"x")
-    os.utime(reference, (past, past))
+    half = gateway.data / "incoming" / "half"
+    half.write_bytes(b"half a picture")
+    for path in (reference, half):
+        os.utime(path, (past, past))
     with EmbeddedServer.open(gateway.data) as server:
         database = Database(Dsn(server.dsn_kwargs))
         upkeep = Upkeep(
             database=database,
             blobs=Blobs.open(folder=results),
             references=Shelf(root=gateway.data / "references"),
+            incoming=gateway.data / "incoming",
             results_age=timedelta(days=15),
             deadline=timedelta(minutes=3),
         )
@@ -133,6 +138,7 @@ async def test_files_without_a_row_are_collected(gateway: Gateway, caller: Calle
     assert young.exists()
     assert not old.exists()
     assert not reference.exists()
+    assert not half.exists()
 
 
 async def _shift(database: Database, interval: str) -> None:

@@ -150,8 +150,9 @@ def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
 async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf) -> Worker:
     settings, database = ground.settings, ground.database
     places = settings.work.engine_processes or max(1, (os.cpu_count() or 1) // 2)
-    scratch = ground.data / "scratch"
+    scratch, incoming = ground.data / "scratch", ground.data / "incoming"
     make_folder(scratch)
+    make_folder(incoming)
     engine = EngineHost(
         settings.work.engine,
         scratch=scratch,
@@ -166,7 +167,7 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     studio = Studio(
         database=database,
         writes=writes,
-        outputs=Outputs(blobs=blobs, writes=writes, ids=ground.ids),
+        outputs=Outputs(blobs=blobs, writes=writes, ids=ground.ids, incoming=incoming),
         engine=engine,
         places=asyncio.Semaphore(places),
         models=catalogue.models,
@@ -217,6 +218,7 @@ def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Lo
             database=ground.database,
             blobs=blobs,
             references=shelf,
+            incoming=ground.data / "incoming",
             results_age=timedelta(days=ground.settings.results.days),
             deadline=timedelta(seconds=ground.settings.work.deadline_s),
         )

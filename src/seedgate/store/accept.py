@@ -39,7 +39,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes
     deadline_s: int
     idempotency_key: str | None = None
-    """The route, a line feed, and the caller's key."""
+    """What is asked for (dialect and listing), a line feed, and the caller's key."""
     fingerprint: bytes | None = None
 
     @property
@@ -78,29 +78,30 @@ async def _accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
     keys = sorted({task.key_id for task in batch})
     account_at = {account: position for position, account in enumerate(accounts, 1)}
     key_at = {key: position for position, key in enumerate(keys, 1)}
-    (row,) = await lane.fetch(
-        _ACCEPT,
-        accounts,
-        keys,
-        [account_at[task.account_id] for task in batch],
-        [key_at[task.key_id] for task in batch],
-        [task.idempotency_key for task in batch],
-        [task.fingerprint for task in batch],
-        _duplicates(batch),
-        [task.id for task in batch],
-        [task.listing_id for task in batch],
-        [task.listing_version for task in batch],
-        [task.lane for task in batch],
-        [task.pictures for task in batch],
-        [task.slots for task in batch],
-        [task.has_references for task in batch],
-        [task.unit_price_micros for task in batch],
-        [task.request for task in batch],
-        [task.changes for task in batch],
-        [task.callback_url for task in batch],
-        [task.answer for task in batch],
-        [task.deadline_s for task in batch],
-    )
+    rows = [
+        (
+            account_at[task.account_id],
+            key_at[task.key_id],
+            task.idempotency_key,
+            task.fingerprint,
+            duplicate,
+            task.id,
+            task.listing_id,
+            task.listing_version,
+            task.lane,
+            task.pictures,
+            task.slots,
+            task.has_references,
+            task.unit_price_micros,
+            task.request,
+            task.changes,
+            task.callback_url,
+            task.answer,
+            task.deadline_s,
+        )
+        for task, duplicate in zip(batch, _duplicates(batch), strict=True)
+    ]
+    (row,) = await lane.fetch(_ACCEPT, accounts, keys, *zip(*rows, strict=True))
     hits = dict(zip(row["hit_at"] or (), row["hit_answers"] or (), strict=True))
     verdicts = []
     for position, (code, owner, wait_us) in enumerate(

@@ -111,8 +111,7 @@ async def _work(studio: Studio, claim: Claim, drawn: Callable[[], None]) -> Slot
     try:
         async with asyncio.timeout(max(claim.left_s, 0.0)):
             references = await _prepare(studio, claim, request)
-            async with studio.places:
-                return await _draw(studio, claim, request, references, drawn)
+            return await _draw(studio, claim, request, references, drawn)
     except TimeoutError:
         return _ending(claim, Reason.DEADLINE)
     except ReferenceRefused as error:
@@ -148,20 +147,32 @@ async def _draw(
     model = studio.models[request.model]
     size = request.size or _own_size(model, request, references)
     job = _job(studio, claim, request, references, size)
+    await _announce(studio, claim, job)
+    expected = Expected(size=size, format=request.output_format)
+    keeping: list[asyncio.Task[bool]] = []
+    try:
+        async with studio.places, contextlib.aclosing(studio.engine.run(job)) as pictures:
+            async for picture in pictures:
+                path = studio.outputs.adopt(picture.path)
+                keeping.append(asyncio.create_task(studio.outputs.keep(claim, picture.index, path, expected)))
+    finally:
+        # Whatever became of the engine, the pictures that it finished are stored before the slot is settled.
+        drawn()
+        kept = await asyncio.gather(*keeping, return_exceptions=True)
+    for outcome in kept:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    # A place that was taken already was filled by an earlier attempt, whose picture counts.
+    return _ending(claim, None if kept else Reason.INTERNAL)
+
+
+async def _announce(studio: Studio, claim: Claim, job: Job) -> None:
+    """The intent before the side effect, the handle as soon as it is known: an engine's job has one from the start."""
     intent = Intent(task_id=claim.task_id, ordinal=claim.ordinal, epoch=claim.epoch, lane=claim.lane, free=True)
     if not await studio.writes.intend(intent):
         raise _LostSlot
     if not await studio.writes.handle(_handle(claim, job.id)):
         raise _LostSlot
-    expected = Expected(size=size, format=request.output_format)
-    finished = 0
-    async with contextlib.aclosing(studio.engine.run(job)) as pictures:
-        async for picture in pictures:
-            # A place that is taken already was filled by an earlier attempt, whose picture counts.
-            await studio.outputs.keep(claim, picture.index, picture.path, expected)
-            finished += 1
-    drawn()
-    return _ending(claim, None if finished else Reason.INTERNAL)
 
 
 def _job(studio: Studio, claim: Claim, request: ImageRequest, references: Sequence[StoredReference], size: Size) -> Job:

@@ -34,15 +34,26 @@ class Outputs:
     blobs: Blobs
     writes: Writes
     ids: Ids
+    incoming: Path
+    """Folder of pictures on their way, on the same disk as the engine's."""
+
+    def adopt(self, path: Path) -> Path:
+        """Take a finished picture out of its engine's hands, so that the engine can go on while it is stored."""
+        mine = self.incoming / self.ids.token()
+        path.rename(mine)
+        return mine
 
     async def keep(self, claim: Claim, index: int, path: Path, expected: Expected) -> bool:
-        """Store the picture as number `index` of the task. False when its place was taken or the task had ended.
+        """Store an adopted picture as number `index` of the task. False when its place was taken or the task had ended.
 
         Raises ProtocolBroken for a file that is not what was asked for. A file whose row is not written is removed.
         """
-        size_bytes, sha256 = await asyncio.to_thread(_check, path, expected)
         name = f"{self.ids.token()}.{expected.format.extension}"
-        await self.blobs.put(name, path)
+        try:
+            size_bytes, sha256 = await asyncio.to_thread(_check, path, expected)
+            await self.blobs.put(name, path)
+        finally:
+            path.unlink(missing_ok=True)
         # When this raises, the row may exist or not: the file stays, and the upkeep decides by the row.
         kept = await self.writes.keep(
             Picture(

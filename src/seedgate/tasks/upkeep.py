@@ -29,11 +29,12 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """The upkeep of one process."""
+    """The upkeep of one process. `incoming` is where pictures wait on their way from an engine to the store."""
 
     database: Database
     blobs: Blobs
     references: Shelf
+    incoming: Path
     results_age: timedelta
     deadline: timedelta
     """Until then a task may still ask for references that came inside its request and that no row names yet."""
@@ -45,7 +46,7 @@ class Upkeep:
         forgotten = await upkeep.forget_idempotency(self.database, age=IDEMPOTENCY_AGE, most=BATCH)
         orphans = await self._orphans() if len(expired) < BATCH else 0
         references = await self._references() if len(expired) < BATCH else 0
-        await asyncio.to_thread(self.references.clear_desk, older_than_s=ORPHAN_AGE.total_seconds())
+        await asyncio.to_thread(self._tidy)
         if expired or orphans or references:
             log.get("upkeep").info("kept_up", expired=len(expired), orphans=orphans, references=references)
         return max(len(expired), forgotten) >= BATCH
@@ -69,6 +70,14 @@ class Upkeep:
                     await asyncio.to_thread(file.unlink, missing_ok=True)
                     removed += 1
         return removed
+
+    def _tidy(self) -> None:
+        """Remove what killed processes left half-way."""
+        self.references.clear_desk(older_than_s=ORPHAN_AGE.total_seconds())
+        limit = time.time() - ORPHAN_AGE.total_seconds()
+        for path in self.incoming.glob("*"):
+            if path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
 
 
 def _digests(folder: Path, age: timedelta) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -80,12 +81,12 @@ class Dispatch:
         self._services = services
         self._rest = rest
         self._exact, self._prefixes = _table(dialects)
-        self._id_prefix = secrets.token_hex(6)
+        self._id_prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
         self.measured = measured
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One request. No coroutine of its own: each is walked through every time a request goes on."""
         bound = None
         if scope["type"] == "http":
             method, path = scope["method"], scope["path"]
@@ -95,64 +96,48 @@ class Dispatch:
                 prefix, _, segment = path.rpartition("/")
                 bound = self._prefixes.get((method, prefix)) if segment else None
         if bound is None:
-            await self._rest(scope, receive, send)
-            return
-        await self._serve(bound, segment, scope, receive, send)
+            return self._rest(scope, receive, send)
+        return self._serve(_Request(bound, segment, scope, receive), send)
 
-    async def _serve(self, bound: _Bound, segment: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, request: "_Request", send: Send) -> None:
         started = time.perf_counter()
-        request_id = f"{self._id_prefix}{next(self._numbers):08x}"
-        request = Incoming(
-            route=bound.route,
-            last_segment=segment,
-            query=scope["query_string"].decode("latin-1"),
-            headers=dict(scope["headers"]),
-        )
+        request_id = b"%b%08x" % (self._id_prefix, next(self._numbers))
+        dialect = request.bound.dialect
         extra: Headers = ()
         try:
-            answer, extra = await self._answer(bound, request, receive)
+            answer, extra = await self._answer(request)
         except Disconnected:
             return
         except SeedgateError as error:
             if isinstance(error, Bug):
-                _log_bug(bound, request_id, error)
-            answer = bound.dialect.render_error(error, request)
+                _log_bug(request, request_id, error)
+            answer = dialect.render_error(error, request.incoming())
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
-            _log_bug(bound, request_id, error)
-            answer = bound.dialect.render_error(Bug(), request)
-        dialect, intent = bound.names
-        self.measured.answers[dialect, intent, answer.status] += 1
-        self.measured.seconds[bound.names] += time.perf_counter() - started
-        headers = (
-            *answer.headers,
-            (b"content-length", b"%d" % len(answer.body)),
-            (b"x-request-id", request_id.encode()),
-            *extra,
-        )
-        respond: Respond | None = scope.get("extensions", _NONE).get(RESPOND)
-        if respond is None or not respond(answer.status, _lines(headers), answer.body):
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            await send({"type": "http.response.body", "body": answer.body})
+            _log_bug(request, request_id, error)
+            answer = dialect.render_error(Bug(), request.incoming())
+        names = request.bound.names
+        self.measured.answers[*names, answer.status] += 1
+        self.measured.seconds[names] += time.perf_counter() - started
+        await _send(request.scope, send, answer, request_id, extra)
 
-    async def _answer(self, bound: _Bound, request: Incoming, receive: Receive) -> tuple[Answer, Headers]:
-        services, dialect = self._services, bound.dialect
+    async def _answer(self, request: "_Request") -> tuple[Answer, Headers]:
+        services, dialect = self._services, request.bound.dialect
         caller = await services.keys.authenticate(dialect.credential(request.headers))
-        match bound.route.intent:
+        match request.bound.route.intent:
             case Intent.SUBMIT:
-                return await self._submit(bound, request, caller, receive)
+                return await self._submit(request, caller)
             case Intent.STATUS:
-                view = await services.lookups.find(dialect.parse_lookup(request), account_id=caller.account_id)
+                lookup = dialect.parse_lookup(request.incoming())
+                view = await services.lookups.find(lookup, account_id=caller.account_id)
                 return dialect.render(view, [services.result_url(name) for name in view.files]), ()
             case Intent.BALANCE:
                 return dialect.render_balance(await services.balances.read(caller.account_id)), ()
 
-    async def _submit(
-        self, bound: _Bound, request: Incoming, caller: Caller, receive: Receive
-    ) -> tuple[Answer, Headers]:
+    async def _submit(self, request: "_Request", caller: Caller) -> tuple[Answer, Headers]:
         if self.measured.draining:
             raise ShuttingDown(retry_after_s=5)
-        services, dialect = self._services, bound.dialect
-        submission = await self._parse(bound, request, receive)
+        dialect = request.bound.dialect
+        submission = await self._parse(request)
         key = _idempotency_key(request.headers)
         rendered: list[Answer] = []
 
@@ -160,11 +145,11 @@ class Dispatch:
             rendered.append(dialect.render_accepted(task_id, submission))
             return rendered[0].body
 
-        accepted = await services.submits.submit(
+        accepted = await self._services.submits.submit(
             submission,
             caller=caller,
             render=render,
-            idempotency=(f"{bound.route.path} {submission.listing.id}", key) if key else None,
+            idempotency=(f"{request.bound.route.path} {submission.listing.id}", key) if key else None,
         )
         template = rendered[0]
         if not accepted.replayed:
@@ -172,18 +157,41 @@ class Dispatch:
         replay = Answer(status=template.status, body=accepted.answer, headers=template.headers)
         return replay, ((b"idempotency-replayed", b"true"),)
 
-    async def _parse(self, bound: _Bound, request: Incoming, receive: Receive) -> Submission:
+    async def _parse(self, request: "_Request") -> Submission:
         bodies, store = self._services.bodies, self._services.store_data_url
-        headers = request.headers
+        dialect, headers = request.bound.dialect, request.headers
         announced = headers.get(b"content-length")
-        if bound.route.carries_images and bodies.is_large(announced, b"transfer-encoding" in headers):
-            async with bodies.large(receive, announced) as view:
-                return await asyncio.to_thread(bound.dialect.parse, _with_body(request, view), store)
-        body = await bodies.small(receive, announced)
-        whole = _with_body(request, body)
-        if bound.route.carries_images and b"data:" in body:
-            return await asyncio.to_thread(bound.dialect.parse, whole, store)
-        return bound.dialect.parse(whole, store)
+        carries_images = request.bound.route.carries_images
+        if carries_images and bodies.is_large(announced, b"transfer-encoding" in headers):
+            async with bodies.large(request.receive, announced) as view:
+                return await asyncio.to_thread(dialect.parse, request.incoming(view), store)
+        body = await bodies.small(request.receive, announced)
+        if carries_images and b"data:" in body:
+            return await asyncio.to_thread(dialect.parse, request.incoming(body), store)
+        return dialect.parse(request.incoming(body), store)
+
+
+class _Request:
+    """A request on a dialect's route."""
+
+    __slots__ = ("bound", "headers", "receive", "scope", "segment")
+
+    def __init__(self, bound: _Bound, segment: str, scope: Scope, receive: Receive) -> None:
+        self.bound = bound
+        self.segment = segment
+        self.scope = scope
+        self.receive = receive
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+
+    def incoming(self, body: bytes | memoryview = b"") -> Incoming:
+        """As the dialect sees it."""
+        return Incoming(
+            route=self.bound.route,
+            last_segment=self.segment,
+            query=self.scope["query_string"].decode("latin-1"),
+            headers=self.headers,
+            body=body,
+        )
 
 
 def _table(dialects: Sequence[Dialect]) -> tuple[dict[tuple[str, str], _Bound], dict[tuple[str, str], _Bound]]:
@@ -200,16 +208,6 @@ def _table(dialects: Sequence[Dialect]) -> tuple[dict[tuple[str, str], _Bound], 
     return exact, prefixes
 
 
-def _with_body(request: Incoming, body: bytes | memoryview) -> Incoming:
-    return Incoming(
-        route=request.route,
-        last_segment=request.last_segment,
-        query=request.query,
-        headers=request.headers,
-        body=body,
-    )
-
-
 def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
     raw = headers.get(b"idempotency-key")
     if raw is None:
@@ -222,16 +220,32 @@ def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
     return key
 
 
+async def _send(scope: Scope, send: Send, answer: Answer, request_id: bytes, extra: Headers) -> None:
+    respond: Respond | None = scope.get("extensions", _NONE).get(RESPOND)
+    if respond is not None:
+        lines = _lines(answer.headers) + _lines(extra) if extra else _lines(answer.headers)
+        head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (lines, len(answer.body), request_id)
+        if respond(answer.status, head, answer.body):
+            return
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [*answer.headers, length, (b"x-request-id", request_id), *extra]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=256)
 def _lines(headers: Headers) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+    """Kept, because nearly all answers have the same few headers."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def _log_bug(bound: _Bound, request_id: str, error: Exception) -> None:
+def _log_bug(request: _Request, request_id: bytes, error: Exception) -> None:
+    dialect, intent = request.bound.names
     log.get("web").error(
         "request_failed",
-        dialect=bound.dialect.name,
-        intent=bound.route.intent.value,
-        request_id=request_id,
+        dialect=dialect,
+        intent=intent,
+        request_id=request_id.decode(),
         error=type(error).__name__,
         exc_info=error,
     )

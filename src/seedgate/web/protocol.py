@@ -9,7 +9,6 @@ checks and joins cost more than making the answer does.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -77,6 +76,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since: float | None = None
         self._idle_since: float | None = None
         self._head_size = 0
+        self._running: RequestResponseCycle
+        """The request that is being answered; those that were sent after it wait."""
+        self._extensions = {RESPOND: self._respond}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has come; until its first head is complete it is on the clock."""
@@ -104,11 +106,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since = self.loop.time()
         super().on_headers_complete()
         # The application runs in the loop's next turn, so it finds this in its scope.
-        cast("dict[str, Any]", self.scope)["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
+        cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._body_since = None
+        if self.cycle.response_complete:  # refused before its body had come: the silence begins now
+            self._idle_since = self.loop.time()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -133,8 +137,13 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
             self.transport.close()  # what a slow reader has not fetched yet is still sent
 
-    def _respond(self, cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _respond(self, status: int, head: bytes, body: bytes) -> bool:
         """See `Respond`. What `RequestResponseCycle.send` does for the two messages of such an answer."""
+        cycle = self._running
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False
         cycle.response_started = cycle.response_complete = True

@@ -80,6 +80,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         http=guard(head_bytes=head_bytes, head_s=head_s, body_s=body_s),
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,97 @@
+"""One connection: whole answers in one write, in order, and an end for whoever is silent."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+
+import pytest
+
+from seedgate.web.protocol import RESPOND, GuardedProtocol
+from seedgate.web.server import bind, serve
+
+Ask = Callable[[bytes], Awaitable[bytes]]
+
+
+async def app(scope, receive, send) -> None:
+    """Answers with the path the short way, or the long way where the path says so; `/slow` takes its time."""
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.05)
+    body = scope["path"].encode()
+    length = b"content-length: %d\r\n" % len(body)
+    if scope["path"] != "/long" and scope["extensions"][RESPOND](200, length, body):
+        return
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    """Sends bytes on a connection of their own and gives what comes back until it is closed, or for half a second."""
+    listener, stopping, ready = bind("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    port = listener.getsockname()[1]
+    limits = {"head_bytes": 16_384, "head_s": 5.0, "body_s": 5.0, "connections": 100}
+    serving = asyncio.create_task(serve(app, listener, stopping=stopping, ready=ready, **limits))
+    await ready.wait()
+
+    async def send(data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        got = b""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                while part := await reader.read(65_536):
+                    got += part
+                got += b"<closed>"
+        writer.close()
+        await writer.wait_closed()
+        return got
+
+    yield send
+    stopping.set()
+    await serving
+
+
+def request(path: str, *headers: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: here", *headers, "", ""]).encode()
+
+
+# If answers overtook each other, a caller who pipelines would read another request's answer as its own.
+async def test_pipelined_requests_are_answered_in_order_whichever_way(ask: Ask):
+    got = await ask(request("/slow") + request("/long") + request("/short"))
+    assert [part.rpartition(b"\r\n\r\n")[2] for part in got.split(b"HTTP/1.1 200 OK\r\n")[1:]] == [
+        b"/slow",
+        b"/long",
+        b"/short",
+    ]
+
+
+# If the connection stayed open, a client that reads to its end would wait until the keep-alive time is over.
+@pytest.mark.parametrize("asked", [request("/a", "Connection: close"), request("/a", version="1.0")])
+async def test_a_caller_that_wants_the_connection_closed_gets_that(ask: Ask, asked: bytes):
+    got = await ask(asked)
+    head, _, rest = got.partition(b"\r\n\r\n")
+    assert rest == b"/a<closed>"
+    assert b"connection: close" in head
+    assert b"\r\ndate: " in head
+
+
+# If nobody ended silent connections, they would be there for ever, and count against the limit.
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [
+        ({"_head_since": 0.0}, "abort"),
+        ({"_body_since": 0.0}, "abort"),
+        ({"_idle_since": 0.0}, "close"),
+        ({"_idle_since": 70.0}, None),
+        ({}, None),
+    ],
+)
+def test_late_callers_are_cut_off_and_silent_ones_let_go(state: dict[str, float], end: str | None):
+    ended: list[str] = []
+    transport = SimpleNamespace(abort=lambda: ended.append("abort"), close=lambda: ended.append("close"))
+    times = {"_head_since": None, "_body_since": None, "_idle_since": None} | state
+    connection = SimpleNamespace(head_s=10.0, body_s=15.0, timeout_keep_alive=75, transport=transport, **times)
+    GuardedProtocol.cut_off(connection, 100.0)
+    assert ended == ([end] if end else [])
