@@ -13,7 +13,7 @@ from world import PRICE, World
 from seedgate.domain.admission import Code
 from seedgate.domain.errors import Unavailable
 from seedgate.domain.reason import Reason
-from seedgate.store import finish, slots
+from seedgate.store import accept, finish, slots
 from seedgate.store.database import Database, Dsn, OutcomeUnknown
 from seedgate.store.finish import SlotEnding
 from seedgate.store.slots import StoredReference
@@ -237,12 +237,13 @@ async def test_a_lost_claim_is_found_again(lose: str, world: World, dsn: Dsn) ->
 
 
 # If this failed, a server that is gone for good would be asked for ever, or its absence be called something else.
-async def test_a_server_that_stays_away_is_unavailable(world: World, dsn: Dsn) -> None:
+async def test_a_server_that_stays_away_is_unavailable(world: World, dsn: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
     account = await world.account(credit=PRICE)
     task = world.task(account, await world.key(account))
     with tempfile.TemporaryDirectory(prefix="sg") as folder:
         async with proxied(dsn, Path(folder)) as (proxy, database):
             await _warm(database)
+            monkeypatch.setattr(accept, "LOOK_UPS", 2)
             proxy._target = f"{folder}/nobody"
             proxy.lose = "answer"
             with pytest.raises(Unavailable):
@@ -255,3 +256,16 @@ async def _warm(database: Database) -> None:
         await lane.fetch(
             "SELECT $1::uuid[], $2::int[], $3::text[], $4::bytea[], $5::smallint[], $6::bool[], $7::bigint[]", *[[]] * 7
         )
+
+
+# If this failed, a submit whose answer was lost while it was still at work would be an error, or be made twice.
+async def test_a_batch_that_commits_while_it_is_looked_up_is_accepted(world: World) -> None:
+    account = await world.account(credit=2 * PRICE)
+    key = await world.key(account)
+    task = world.task(account, key)
+    (first,) = await world.accept(task)
+    # The same submit again, as after a lost answer, by one who has not seen it: its id collides.
+    (again,) = await world.accept(task)
+    assert (first.code, again.code) == (Code.ACCEPTED, Code.ACCEPTED)
+    assert await world.balance(account) == (PRICE, PRICE, 1)
+    assert await world.findings() == []

@@ -1,11 +1,14 @@
 """T1: accept a batch of submits in one transaction."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from seedgate.domain.admission import Code
+from seedgate.domain.errors import Unavailable
 from seedgate.store.database import Connection, OutcomeUnknown
 
 _ACCEPT = """
@@ -14,6 +17,9 @@ SELECT codes, owners, waits_us, hit_at, hit_answers FROM accept_tasks(
     $10::int[], $11::text[], $12::smallint[], $13::smallint[], $14::bool[], $15::bigint[], $16::text[], $17::text[],
     $18::text[], $19::bytea[], $20::int[], true)
 """
+TRIES = 3
+LOOK_UPS = 40
+LOOK_UP_PAUSE_S = 0.2
 _EXISTING = "SELECT id FROM task WHERE id = ANY ($1::uuid[])"
 
 
@@ -60,17 +66,32 @@ async def accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
     """Decide and write a batch, in arrival order.
 
     When the connection breaks during the commit, the batch is looked up before anything is decided again: it is one
-    transaction, so one task of it that exists proves that all were written.
+    transaction, so its tasks exist or not. One that was still at work when it was looked up shows as a collision of
+    ids, and is looked up again.
     """
-    try:
-        return await _accept(lane, batch)
-    except OutcomeUnknown:
-        rows = await lane.fetch_repeatable(_EXISTING, [task.id for task in batch])
-    written = {row["id"] for row in rows}
-    undecided = [task for task in batch if task.id not in written]
-    # Those that were refused created nothing and are decided afresh; those that lost the race to commit likewise.
-    fresh = iter(await _accept(lane, undecided)) if undecided else iter(())
-    return [Verdict(code=Code.ACCEPTED, answer=t.answer) if t.id in written else next(fresh) for t in batch]
+    accepted: set[UUID] = set()
+    undecided = list(batch)
+    for _ in range(TRIES):
+        try:
+            fresh = iter(await _accept(lane, undecided) if undecided else ())
+        except (OutcomeUnknown, asyncpg.UniqueViolationError) as error:
+            unknown = error
+            accepted |= await _written(lane, [task.id for task in undecided])
+            # Those that were refused created nothing, so deciding them afresh changes nothing but the moment.
+            undecided = [task for task in undecided if task.id not in accepted]
+            continue
+        return [Verdict(code=Code.ACCEPTED, answer=t.answer) if t.id in accepted else next(fresh) for t in batch]
+    raise unknown
+
+
+async def _written(lane: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these tasks exist. Waits for a server that is just coming back: its answer decides about money."""
+    for _ in range(LOOK_UPS):
+        try:
+            return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
+        except Unavailable:
+            await asyncio.sleep(LOOK_UP_PAUSE_S)
+    return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
 
 
 async def _accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:

@@ -149,7 +149,7 @@ class Dispatch:
             submission,
             caller=caller,
             render=render,
-            idempotency=(f"{request.bound.route.path} {submission.listing.id}", key) if key else None,
+            idempotency=(submission.listing.id, key) if key else None,
         )
         template = rendered[0]
         if not accepted.replayed:
