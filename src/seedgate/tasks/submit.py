@@ -58,8 +58,10 @@ class Submits:
         """Hold the money, write the task and its slots, and give the answer that `render` makes of its id.
 
         `idempotency` is the id of the listing, whichever address led to it, and the caller's key: an earlier submit
-        with the same pair and the same content is answered with its own bytes. Raises KeyReused, Forbidden, RateLimited,
-        ConcurrencyExceeded, InsufficientBalance (nothing was written, nothing spent), or Unavailable.
+        with the same pair and the same content is answered with its own bytes.
+
+        Raises KeyReused, Forbidden, RateLimited, ConcurrencyExceeded, InsufficientBalance (nothing was written, nothing
+        spent), or Unavailable.
         """
         task = self._task(submission, caller, render, idempotency)
         verdict = await self._combine(task)
