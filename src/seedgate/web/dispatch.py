@@ -25,7 +25,7 @@ from seedgate.domain.caller import Caller
 from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingDown
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Submits
-from seedgate.web.body import Bodies, Disconnected, Receive
+from seedgate.web.body import Bodies, Disconnected, Receive, check_text_size
 from seedgate.web.protocol import RESPOND, Respond
 
 Scope = MutableMapping[str, Any]
@@ -164,6 +164,7 @@ class Dispatch:
         carries_images = request.bound.route.carries_images
         if carries_images and bodies.is_large(announced, b"transfer-encoding" in headers):
             async with bodies.large(request.receive, announced) as view:
+                await asyncio.to_thread(check_text_size, view, bodies.small_bytes)
                 return await asyncio.to_thread(dialect.parse, request.incoming(view), store)
         body = await bodies.small(request.receive, announced)
         if carries_images and b"data:" in body:
