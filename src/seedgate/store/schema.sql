@@ -136,6 +136,11 @@ DECLARE
     room integer; places integer := want; walk uuid := cursor_; found_account uuid; wrapped boolean := false; k integer;
     accounts uuid[] := '{}'; tasks uuid[] := '{}'; ordinals smallint[] := '{}'; more_tasks uuid[]; more_ordinals smallint[];
 BEGIN
+    -- An idle worker asks four times a second, and writes nothing.
+    PERFORM 1 FROM slot s WHERE s.state = 1 AND s.lane = lane_ LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
     INSERT INTO worker (id, host, process, lease_until)
     VALUES (worker_, host_, process_, at + make_interval(secs => lease_s))
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until;
