@@ -133,3 +133,17 @@ def test_the_doctor_finds_a_running_gateway_well(shell):
     assert (done.code, done.document["ok"]) == (0, True), done.out
     well = ("database", "schema", "clock", "secret", "engine", "results", "port", "gateway", "workers")
     assert {statuses[name] for name in well} == {"ok"}
+
+
+# If this failed, a slip of the tongue would delete money, or a data folder could not be thrown away.
+def test_a_database_is_discarded_only_on_purpose(tmp_path):
+    made = run("db", "migrate", "--data", tmp_path / "data", "--json")
+    assert made.document["applied"]
+    unsure = run("db", "discard", "--data", tmp_path / "data")
+    assert (unsure.code, "--yes" in unsure.err) == (1, True)
+    assert run("db", "status", "--data", tmp_path / "data", "--json").document["up_to_date"]
+    gone = run("db", "discard", "--data", tmp_path / "data", "--yes", "--json")
+    assert (gone.code, gone.document) == (0, {"discarded": str(tmp_path / "data")})
+    again = run("db", "migrate", "--data", tmp_path / "data", "--json")
+    assert again.document["applied"] == made.document["applied"]
+    assert run("db", "discard", "--data", tmp_path / "data", "--yes").code == 0

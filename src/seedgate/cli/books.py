@@ -1,6 +1,6 @@
 """`ledger`, `check` and `db`: whether the books are right, and whether the schema is."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,8 @@ from seedgate.cli.run import Config, Data
 
 if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 ledger = typer.Typer(help="The books.", no_args_is_help=True)
 db = typer.Typer(help="The database's schema.", no_args_is_help=True)
@@ -47,6 +49,28 @@ def migrate(config: Config = None, data: Data = None, as_json: Json = False) -> 
         output.document({"applied": applied})
     else:
         output.line(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+@db.command("discard")
+def discard(config: Config = None, data: Data = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Delete the embedded database for good: keys, tasks, money. The rest of the data folder stays."""
+    import sys
+
+    from seedgate.store.embedded import EmbeddedServer
+
+    settings = settings_for(config, data)
+    folder = settings.data.absolute()
+    if settings.database_url.get_secret_value():
+        raise Stop("The database is not the embedded one", hint="Drop it where it is.", code="not_embedded")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Stop(f"This deletes the database of {folder}", hint="Say that you mean it with --yes.", code="unsure")
+        typer.confirm(f"Delete the database of {folder}, with all keys, tasks and money?", abort=True)
+    EmbeddedServer.discard(folder)
+    if as_json:
+        output.document({"discarded": str(folder)})
+    else:
+        output.line(f"The database of {folder} is gone.")
 
 
 @db.command("status")
