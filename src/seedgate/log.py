@@ -1,7 +1,7 @@
 """Logs: an event name plus fields, one line each; no secret, prompt or query string ever goes in.
 
-Fields are passed by name, so what may be logged is visible where it is logged. Two guards stand behind that: API keys
-and result addresses are masked wherever they occur in a value.
+Fields are passed by name, so what may be logged is visible where it is logged. A guard stands behind that: API keys,
+result addresses, and the rows that a database's error quotes are masked wherever they occur in a value.
 """
 
 import logging
@@ -12,7 +12,9 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-_SECRETS = re.compile(r"sg_(live|test|dev)_[0-9A-Za-z]{8}[0-9A-Za-z_]*|(?<=/files/)[0-9A-Za-z]{22}")
+_SECRETS = re.compile(
+    r"sg_(live|test|dev)_[0-9A-Za-z]{8}[0-9A-Za-z_]*|(?<=/files/)[0-9A-Za-z]{22}|(?<=DETAIL:)[^\n]*|(?<=://)[^/@\s]*(?=@)"
+)
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -42,7 +44,7 @@ def get(name: str) -> Logger:
 
 
 def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace every API key and result token in the event's text values."""
+    """Replace every secret in the event's text values."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = _SECRETS.sub("[masked]", value)
