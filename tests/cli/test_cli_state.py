@@ -144,6 +144,7 @@ def test_a_database_is_discarded_only_on_purpose(tmp_path):
     assert run("db", "status", "--data", tmp_path / "data", "--json").document["up_to_date"]
     gone = run("db", "discard", "--data", tmp_path / "data", "--yes", "--json")
     assert (gone.code, gone.document) == (0, {"discarded": str(tmp_path / "data")})
+    assert run("db", "discard", "--data", tmp_path / "nowhere", "--yes").code == 1
     again = run("db", "migrate", "--data", tmp_path / "data", "--json")
     assert again.document["applied"] == made.document["applied"]
     assert run("db", "discard", "--data", tmp_path / "data", "--yes").code == 0

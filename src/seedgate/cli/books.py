@@ -62,6 +62,8 @@ def discard(config: Config = None, data: Data = None, yes: Yes = False, as_json:
     folder = settings.data.absolute()
     if settings.database_url.get_secret_value():
         raise Stop("The database is not the embedded one", hint="Drop it where it is.", code="not_embedded")
+    if not has_database(settings):
+        raise Stop(f"There is no database in {folder}", hint="Name its folder with --data.", code="no_data")
     if not yes:
         if not sys.stdin.isatty():
             raise Stop(f"This deletes the database of {folder}", hint="Say that you mean it with --yes.", code="unsure")
