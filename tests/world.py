@@ -17,6 +17,8 @@ from seedgate.store.database import Database, Dsn
 
 TEMPLATE = "seedgate_template"
 PRICE = 35_000
+SLOW_S = 4.0
+"""How long the slow host of the end-to-end tests takes."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One gateway with the blank engine for the tests of a module, and a host that serves reference pictures."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from gateway import Caller, Gateway
 from PIL import Image
+from world import SLOW_S
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,13 @@ async def references() -> AsyncIterator[str]:
             raise web.HTTPNotFound
         return web.Response(body=files[name], content_type="image/jpeg")
 
+    async def serve_slowly(_: web.Request) -> web.Response:
+        await asyncio.sleep(SLOW_S)  # not a wait for something: this is what a slow host is
+        return web.Response(body=files["ref.jpg"], content_type="image/jpeg")
+
     app = web.Application()
     app.router.add_get("/{name}", serve)
+    app.router.add_get("/slow/{name}", serve_slowly)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -2,12 +2,14 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gateway import Caller, urls
 from PIL import Image
+from world import SLOW_S
 
 PAGES = Path(__file__).parents[1] / "fixtures" / "apixo"
 REQUESTS = sorted(path.name for path in PAGES.glob("*.request.*.json"))
@@ -154,6 +156,22 @@ async def test_data_urls_are_references(caller: Caller) -> None:
     data = await caller.draw(mode="image-to-image", image_urls=[url, url], max_images=2)
     assert data["state"] == "success"
     assert len(urls(data)) == 2
+
+
+# If this failed, somebody's slow host would make everybody else wait.
+async def test_slow_references_keep_nobody_waiting(caller: Caller, references: str) -> None:
+    slow = {
+        "mode": "image-to-image",
+        "prompt": "slow",
+        "max_images": 1,
+        "image_urls": [f"{references}/slow/{n}.jpg" for n in range(2)],
+    }
+    waiting = [(await caller.submit({"input": slow}))[1]["data"]["taskId"] for _ in range(4)]
+    started = time.monotonic()
+    assert (await caller.draw())["state"] == "success"
+    assert time.monotonic() - started < SLOW_S
+    for task in waiting:
+        assert (await caller.end(task))["state"] == "success"
 
 
 async def _balance(caller: Caller) -> float:

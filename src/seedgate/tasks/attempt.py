@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 import msgspec
@@ -49,6 +50,17 @@ _REFERENCE_REASONS = {
     ReferenceFault.DIMENSIONS: Reason.REFERENCE_DIMENSIONS,
 }
 
+
+class Stage(Enum):
+    """Where an attempt is, for the worker that decides whether to claim more."""
+
+    FETCHING = auto()
+    """Waits for strangers' hosts, and for nothing of ours."""
+    DRAWING = auto()
+    """At the engine, or in the row before it."""
+    SETTLING = auto()
+
+
 FetchReferences = Callable[[Sequence[str]], Awaitable[Sequence[StoredReference]]]
 """Fetches, cleans and stores reference pictures. Raises ReferenceRefused."""
 
@@ -73,15 +85,14 @@ class Studio:
     """Where the stored reference with a SHA-256 lies."""
 
 
-async def attempt(studio: Studio, claim: Claim, *, drawn: Callable[[], None]) -> None:
-    """Work on a claimed slot until it is settled, handed back, or in other hands. `drawn` is called when the engine
-    stage is over, so that the next slot can be claimed while pictures are stored.
+async def attempt(studio: Studio, claim: Claim, *, moved: Callable[[Stage], None]) -> None:
+    """Work on a claimed slot until it is settled, handed back, or in other hands. `moved` tells each stage it enters.
 
     Cancelling hands the slot back to the queue. Database outages pass as `Unavailable`: the lease runs out by itself.
     """
     logger = log.get("attempt").bind(task=claim.task_id.hex, slot=claim.ordinal, epoch=claim.epoch)
     try:
-        ending = await _work(studio, claim, drawn)
+        ending = await _work(studio, claim, moved)
     except _LostSlot:
         logger.info("slot_lost")
         return
@@ -106,12 +117,15 @@ async def attempt(studio: Studio, claim: Claim, *, drawn: Callable[[], None]) ->
     logger.info("slot_settled" if won else "slot_lost", reason=ending.reason)
 
 
-async def _work(studio: Studio, claim: Claim, drawn: Callable[[], None]) -> SlotEnding:
+async def _work(studio: Studio, claim: Claim, moved: Callable[[Stage], None]) -> SlotEnding:
     request = msgspec.json.decode(claim.request, type=ImageRequest)
     try:
         async with asyncio.timeout(max(claim.left_s, 0.0)):
+            if request.references:
+                moved(Stage.FETCHING)
             references = await _prepare(studio, claim, request)
-            return await _draw(studio, claim, request, references, drawn)
+            moved(Stage.DRAWING)
+            return await _draw(studio, claim, request, references, moved)
     except TimeoutError:
         return _ending(claim, Reason.DEADLINE)
     except ReferenceRefused as error:
@@ -142,7 +156,7 @@ async def _draw(
     claim: Claim,
     request: ImageRequest,
     references: Sequence[StoredReference],
-    drawn: Callable[[], None],
+    moved: Callable[[Stage], None],
 ) -> SlotEnding:
     model = studio.models[request.model]
     size = request.size or _own_size(model, request, references)
@@ -157,7 +171,7 @@ async def _draw(
                 keeping.append(asyncio.create_task(studio.outputs.keep(claim, picture.index, path, expected)))
     finally:
         # Whatever became of the engine, the pictures that it finished are stored before the slot is settled.
-        drawn()
+        moved(Stage.SETTLING)
         kept = await asyncio.gather(*keeping, return_exceptions=True)
     for outcome in kept:
         if isinstance(outcome, BaseException):

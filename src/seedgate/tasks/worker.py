@@ -1,12 +1,13 @@
 """The worker: claims slots of its lane, runs an attempt for each, and keeps order among them.
 
-claim ──▶ hand: attempts before their pictures are drawn, at most two per engine process
-             └──▶ storing and settling: bounded too, and the next claim does not wait for it
+At the engine, or next in the row, are at most two attempts per engine process. Those that wait for references before
+it, and those that store and settle behind it, are bounded too, but no claim waits for them.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from seedgate import log
@@ -15,23 +16,23 @@ from seedgate.domain.errors import Unavailable
 from seedgate.loop import Loop, run
 from seedgate.store import slots
 from seedgate.store.slots import Claim, WorkerIdentity
-from seedgate.tasks.attempt import Studio, attempt, broken
+from seedgate.tasks.attempt import Stage, Studio, attempt, broken
 from seedgate.tasks.sweep import SWEEP_S, Sweep
 
 POLL_S = 0.25
 """How often the queue is looked at when nobody says that there is something in it."""
 RECONCILE_S = 5.0
 CLAIMS_PER_PLACE = 2
+MAX_FETCHING = 32
+"""Attempts that wait for references: slow hosts must not keep the engine idle, nor fill the memory."""
 MAX_SETTLING = 64
 """Attempts that are past the engine and still storing or settling."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Running:
-    claim: Claim
     task: asyncio.Task[None]
-    drawing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the engine is done with it."""
+    stage: Stage = Stage.DRAWING
 
 
 class Worker:
@@ -79,9 +80,9 @@ class Worker:
         return len(self._running)
 
     async def _claim(self) -> bool:
-        drawing = sum(not running.drawing.is_set() for running in self._running.values())
-        want = min(self._hand - drawing, self._hand + MAX_SETTLING - len(self._running))
-        if want <= 0:
+        stages = Counter(running.stage for running in self._running.values())
+        want = self._hand - stages[Stage.DRAWING]
+        if want <= 0 or stages[Stage.FETCHING] >= MAX_FETCHING or stages[Stage.SETTLING] >= MAX_SETTLING:
             return False
         claims = await slots.claim(
             self._studio.database.work_lane, self._identity, name=self._lane, want=want, cursor=self._cursor
@@ -94,14 +95,14 @@ class Worker:
 
     def _start(self, claim: Claim) -> None:
         key = (claim.task_id, claim.ordinal)
-        drawing = asyncio.Event()
 
-        def drawn() -> None:
-            drawing.set()
-            self.wake.set()
+        def moved(stage: Stage) -> None:
+            running.stage = stage
+            if stage is not Stage.DRAWING:
+                self.wake.set()
 
-        task = asyncio.create_task(self._attempt(claim, drawn))
-        self._running[key] = _Running(claim=claim, task=task, drawing=drawing)
+        task = asyncio.create_task(self._attempt(claim, moved))
+        running = self._running[key] = _Running(task=task)
         task.add_done_callback(lambda _: self._forget(key, task))
 
     def _forget(self, key: tuple[UUID, int], task: asyncio.Task[None]) -> None:
@@ -110,10 +111,10 @@ class Worker:
             del self._running[key]
         self.wake.set()
 
-    async def _attempt(self, claim: Claim, drawn: Callable[[], None]) -> None:
+    async def _attempt(self, claim: Claim, moved: Callable[[Stage], None]) -> None:
         logger = log.get("worker").bind(task=claim.task_id.hex, slot=claim.ordinal)
         try:
-            await attempt(self._studio, claim, drawn=drawn)
+            await attempt(self._studio, claim, moved=moved)
         except Unavailable as error:
             logger.warning("attempt_interrupted", error=error.code)
         except Exception as error:
