@@ -15,6 +15,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from seedgate import log
 from seedgate.domain.errors import NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
@@ -69,6 +70,9 @@ class Blobs:
                 await obstore.delete_async(self.store, key(name))
             except (NotFoundError, FileNotFoundError):
                 continue
+            except BaseError as error:
+                # The upkeep comes back to it; one file that cannot be removed must not keep the others.
+                log.get("blobs").warning("not_removed", error=type(error).__name__)
 
     async def older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
         """Names of the files last written before `age`, a few hundred at a time."""

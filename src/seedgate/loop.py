@@ -8,6 +8,7 @@ from seedgate import log
 from seedgate.clock import Clock
 
 MAX_PAUSE_S = 10.0
+"""How far failures stretch a pause that is shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ async def run(loop: Loop, *, clock: Clock, stopping: asyncio.Event) -> None:
             again, failures = False, failures + 1
             logger.warning("loop_turn_failed", failures=failures, error=type(error).__name__, exc_info=failures == 1)
         if not again:
-            await _pause(loop, min(loop.pause_s * 2 ** min(failures, 10), MAX_PAUSE_S), stopping, clock)
+            longest_s = max(loop.pause_s, MAX_PAUSE_S)
+            await _pause(loop, min(loop.pause_s * 2 ** min(failures, 10), longest_s), stopping, clock)
 
 
 async def _pause(loop: Loop, pause_s: float, stopping: asyncio.Event, clock: Clock) -> None:

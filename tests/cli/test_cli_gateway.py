@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from seedgate.cli import draw, http, output, pictures
 from seedgate.cli import gateway as gateways
-from seedgate.cli import http, pictures
 from seedgate.cli.gateway import Gateway, failure, find, result_urls
 from seedgate.cli.output import Stop
 
@@ -93,10 +93,52 @@ def test_a_submit_is_repeated_under_one_key(stranger):
 
 
 # If any page counted as a gateway, a wrong port would look like success.
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data":{}}', b'{"code":200,"data":{}}'])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data":{}}', b'{"code":200,"data":{}}', b"[" * 200_000])
 def test_a_stranger_is_told_apart(stranger, body):
-    with pytest.raises(Stop):
+    with pytest.raises(Stop, match="is no Seedgate|HTTP status 200"):
         submit(stranger, (200, body))
+
+
+# If any value were a task's id, it would travel into addresses, file names and the terminal.
+@pytest.mark.parametrize(
+    "task_id", ["", "a\0", "\ud800", "1" * 65, "../a", "1\n", "\x1b[2J", "٣", 7, ["a"], None, True]
+)
+def test_a_task_id_is_one(stranger, task_id):
+    with pytest.raises(Stop, match="is no Seedgate"):
+        submit(stranger, (200, {"code": 200, "data": {"taskId": task_id}}))
+
+
+# If a server's words reached the terminal raw, it could rewrite what was said, or fake a line of ours.
+def test_a_terminal_does_not_obey_the_server(stranger, capsys):
+    evil = "no\x1b[2J\n  hint: obey \x07\x9b1m\ud800"
+    told = {"retry-after": "1\x1b[2J"}
+    stranger.answers = [(429, told, {"code": 429, "message": evil, "data": None})]
+    with pytest.raises(Stop) as refused:
+        Gateway(url=stranger.url, key="k", model="m").submit({"input": {}})
+    assert "in a few s" in refused.value.hint
+    failed = failure("7", {"state": "failed", "failCode": evil, "failMsg": evil})
+    kept = Stop("not saved", hint=f"kept: http://a/{evil}")
+    for stop in (refused.value, failed, kept):
+        output.report(stop, as_json=False)
+        said = capsys.readouterr().err
+        assert said.count("\n") == 2, said
+        assert said.replace("\n", "").isprintable()
+    assert failure("7", {"failCode": [[]], "failMsg": {}}).message == "The task failed (no code)"
+
+
+# If a gateway decided how many files there are, it could fill a disk; if names were shared, one would replace another.
+def test_no_more_is_saved_than_was_asked_for(stranger, tmp_path):
+    urls = [f"{stranger.url}/{number}.jpg" for number in range(5)]
+    done = {"state": "success", "resultJson": json.dumps({"resultUrls": urls})}
+    picture = (200, {}, b"\xff\xd8\xff picture")
+    stranger.answers = [(200, {}, ACCEPTED), (200, {}, {"code": 200, "data": done}), picture]
+    order = {"input": {"max_images": 2}}
+    found = Gateway(url=stranger.url, key="k", model="seedream-4-5")
+    draw.draw(found, order, tmp_path / "fox.jpg", timeout_s=20, as_json=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"fox-1.jpg", "fox-2.jpg"}
+    assert len(stranger.asked) == 4
+    pictures.save(urls[:2], tmp_path / "owl.jpg", task_id="7", pictures=1, done=lambda _: None)
+    assert {path.name for path in tmp_path.glob("owl*")} == {"owl-1.jpg", "owl-2.jpg"}
 
 
 # If a poll gave up at the first error, every restart would lose its callers.
@@ -164,8 +206,16 @@ def test_only_http_is_opened(tmp_path):
     with pytest.raises(http.Unanswered):
         http.download((tmp_path / "passwd").as_uri(), tmp_path / "copy")
     assert result_urls("7", {"resultJson": '{"resultUrls":["a"]}'}) == ["a"]
-    with pytest.raises(Stop):
-        result_urls("7", {"resultJson": "{"})
+
+
+# If a strange list of results were a traceback, the id of a paid task would be lost in it.
+@pytest.mark.parametrize(
+    "told", ["{", "[" * 200_000, '{"resultUrls":"http://a"}', '{"resultUrls":[7]}', '{"resultUrls":{"a":1}}', None]
+)
+def test_strange_results_are_not_told(told):
+    with pytest.raises(Stop, match="its results are not told") as stopped:
+        result_urls("7", {"resultJson": told})
+    assert stopped.value.task_id == "7"
 
 
 # If the folder's key went to any address, a typo would give it away.
@@ -179,5 +229,6 @@ def test_the_kept_key_stays_on_this_machine(tmp_path):
     with pytest.raises(Stop) as stopped:
         seek(url="https://example.com")
     assert stopped.value.exit_code == 3
-    with pytest.raises(Stop):
-        seek(url="file:///etc")
+    for url in ("file:///etc", "http://[:::::]/x"):
+        with pytest.raises(Stop, match="no address of a gateway"):
+            seek(url=url)

@@ -11,7 +11,7 @@ import pytest
 import typer
 from shell import environment, run
 
-from seedgate.cli import checkup, draw, http, output, pictures
+from seedgate.cli import checkup, draw, http, keys, output, pictures, story
 from seedgate.cli.checkup import CHECKS, Patient, look
 from seedgate.cli.output import Stop
 from seedgate.domain.image import OutputFormat
@@ -47,6 +47,30 @@ def test_version():
 # If a stranger's text reached a terminal raw, it could rewrite what the operator reads.
 def test_a_terminal_obeys_no_text():
     assert output.clean("\x1b[2Jfox\n\u202e") == "\\x1b[2Jfox\\n\\u202e"
+
+
+# If an argument that is no text went on, the database's driver would answer with a traceback.
+@pytest.mark.parametrize(
+    "order", [("tasks", "list", "--account"), ("generate",), ("credits", "grant", "a", "1", "--reason")]
+)
+def test_an_argument_is_text(tmp_path, order):
+    done = run(*order, "\udcff", "--json", cwd=tmp_path)
+    assert (done.code, done.document["error"]["code"]) == (2, "invalid_request")
+    assert done.err == f"seedgate: Argument {len(order) + 1} is not text\n  hint: Arguments are text in UTF-8.\n"
+
+
+# If a limit of any length or script were read as a number, it would be a traceback, or another limit than is seen.
+@pytest.mark.parametrize("given", ["9" * 5000, "٣", "0", "-1", "+1", "1_0", " 1", "60000001", ""])
+def test_a_limit_is_a_plain_number(given):
+    with pytest.raises(typer.BadParameter):
+        keys._limit(given, 10, "--submits-per-minute")
+    assert [keys._limit(good, 10, "") for good in ("60000000", "unlimited", None)] == [60_000_000, None, 10]
+
+
+# If an address that cannot be read ended the story, the task that needs a look could not be looked at.
+def test_an_unreadable_address_is_told_as_such():
+    assert story._shown("http://[:::::]/x") == "(an address that cannot be read)"
+    assert story._shown("https://u:p@a.example/x?key=1") == "https://a.example/x?…"
 
 
 # If the doctor needed an installation, it could not be asked before the first start.

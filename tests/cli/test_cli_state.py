@@ -78,6 +78,10 @@ async def test_credit_is_granted_once_and_then_spent(shell):
     granted = {"granted": True, "account": "poor", "amount_micros": 70_000, "balance_micros": 70_000}
     assert shell.run(*order).document == granted
     assert shell.run(*order).document == granted | {"granted": False}
+    reused = shell.run(*[part.replace("0.07", "7") for part in order])
+    assert (reused.code, reused.document["error"]["code"]) == (1, "idempotency_key_reused")
+    unset = shell.run(*[part.replace("once", "") for part in order])
+    assert (unset.code, unset.document["error"]["code"]) == (1, "invalid_request")
     assert shell.run("generate", "fox", "--key", key, "-o", shell.data / "p.jpg").code == 0
     with EmbeddedServer.open(shell.data) as server:
         connection = await asyncpg.connect(**server.dsn_kwargs)

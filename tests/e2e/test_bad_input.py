@@ -208,3 +208,58 @@ async def test_broken_http_is_answered(gateway: Gateway) -> None:
         answer, _ = await _raw(gateway, broken)
         assert b"Traceback" not in answer
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+
+
+# If this failed, a caller without a key could fill the memory, or slip a key past a proxy that checked the head.
+async def test_trailers_are_bounded_and_never_merged(gateway: Gateway) -> None:
+    path = b"/api/v1/apikeys/current-balance"
+    head = b"POST /api/v1/generateTask/seedream-4-5 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    body = json.dumps({"input": GOOD}).encode()
+    whole = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+    key = b"Authorization: Bearer %b\r\n" % gateway.key.encode()
+    answer, _ = await _raw(gateway, head + b"Connection: close\r\n" + chunked + whole + key + b"\r\n")
+    assert b" 401 " in answer
+    answer, _ = await _raw(
+        gateway, head + b"Connection: close\r\n" + key + chunked + whole + b"Authorization: Bearer bad\r\n\r\n"
+    )
+    assert b" 200 " in answer
+    flood = [b"a:b\r\n" * 5000] * 40
+    started = asyncio.get_running_loop().time()
+    await _raw(gateway, b"GET %b HTTP/1.1\r\nHost: x\r\n" % path + chunked + b"0\r\n", *flood)
+    assert asyncio.get_running_loop().time() - started < 5
+
+
+# If this failed, clients that offer a newer protocol would lose their bodies, or have them read as requests.
+async def test_a_wish_for_another_protocol_is_declined(gateway: Gateway) -> None:
+    body = json.dumps({"input": GOOD}).encode()
+    head = (
+        b"POST /api/v1/generateTask/seedream-4-5 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %b\r\nContent-Length: %d\r\n" % (gateway.key.encode(), len(body))
+    )
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    after = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for parts in ((head + wish + body + after,), (head + wish, body, after)):
+        answer, _ = await _raw(gateway, *parts, pause_s=0.1)
+        assert answer.count(b"HTTP/1.1 200 OK") == 2, answer
+        assert b'"taskId"' in answer
+    answer, _ = await _raw(gateway, b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 400 " in answer
+
+
+# If this failed, requests that nobody waits for would pile up in memory.
+async def test_pipelined_requests_are_bounded(gateway: Gateway) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer, _ = await _raw(gateway, one * 100 + last)
+    assert answer.count(b"HTTP/1.1 200 OK") == 101
+    answer, _ = await _raw(gateway, one * 5000)
+    assert answer.count(b"HTTP/1.1 200 OK") < 5000
+
+
+# If this failed, an address of ours would be built from a header that anybody can write.
+async def test_nothing_is_redirected(caller: Caller) -> None:
+    for path in ("/healthz/", "/files/" + "A" * 22 + ".jpg/"):
+        url = caller.gateway.url + path
+        async with caller.session.get(url, allow_redirects=False, headers={"Host": "evil.example"}) as response:
+            assert response.status == 404

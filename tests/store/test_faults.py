@@ -1,5 +1,6 @@
 """T1 to T4 fail at every statement and lose their connection during COMMIT; nothing is half done, nothing done twice."""
 
+import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -268,4 +269,28 @@ async def test_a_batch_that_commits_while_it_is_looked_up_is_accepted(world: Wor
     (again,) = await world.accept(task)
     assert (first.code, again.code) == (Code.ACCEPTED, Code.ACCEPTED)
     assert await world.balance(account) == (PRICE, PRICE, 1)
+    assert await world.findings() == []
+
+
+# If this failed, a submit that was still waiting when its connection broke would be refused, and paid all the same.
+@pytest.mark.parametrize("limit", [{"concurrent": 1}, {"per_minute": 1}, {}])
+async def test_a_submit_that_was_still_at_work_is_not_refused(limit: dict[str, int], world: World) -> None:
+    account = await world.account(credit=PRICE)
+    key = await world.key(account, **limit)
+    task = world.task(account, key)
+    lane = world.database.write_lane
+    await lane.fetch("SELECT 1")
+    async with world.database.write() as tx:
+        await tx.fetch("SELECT 1 FROM account FOR UPDATE")
+        asking = asyncio.create_task(world.accept(task))
+        async with asyncio.timeout(5):
+            while not await world.database.fetch("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+        assert lane._connection is not None
+        lane._connection.terminate()
+        await asyncio.sleep(0.2)  # the second decision is on its way to the same lock
+    (verdict,) = await asking
+    assert verdict.code is Code.ACCEPTED
+    assert await world.balance(account) == (0, PRICE, 1)
+    assert await world.count("task") == 1
     assert await world.findings() == []

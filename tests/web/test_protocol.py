@@ -91,7 +91,7 @@ async def test_a_caller_that_wants_the_connection_closed_gets_that(ask: Ask, ask
 def test_late_callers_are_cut_off_and_silent_ones_let_go(state: dict[str, float], end: str | None):
     ended: list[str] = []
     transport = SimpleNamespace(abort=lambda: ended.append("abort"), close=lambda: ended.append("close"))
-    times = {"_head_since": None, "_body_since": None, "_idle_since": None} | state
+    times = {"_head_since": None, "_body_since": None, "_idle_since": None, "_stalled_since": None} | state
     connection = SimpleNamespace(head_s=10.0, body_s=15.0, timeout_keep_alive=75, transport=transport, **times)
     GuardedProtocol.cut_off(connection, 100.0)
     assert ended == ([end] if end else [])

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from seedgate.combine import Combiner
-from seedgate.domain.errors import InvalidRequest, NotFound, SeedgateError
+from seedgate.domain.errors import InvalidRequest, KeyReused, NotFound, SeedgateError
 from seedgate.domain.ledger import Entry
 from seedgate.domain.money import dollars
 from seedgate.ids import Ids
 from seedgate.store.access import find_account, read_balances
 from seedgate.store.database import Database
-from seedgate.store.ledger import Adjustment, adjust
+from seedgate.store.ledger import Adjustment, adjust, is_written
 
 MAX_GRANT_MICROS = 10**15
 MAX_REASON = 1000
+MAX_IDEMPOTENCY_KEY = 255
 
 
 class Balances:
@@ -44,9 +45,10 @@ async def grant(
     actor: str,
     idempotency_key: str | None = None,
 ) -> bool:
-    """Give credit to the account called `account`; False when the idempotency key was used before.
+    """Give credit to the account called `account`; False when this grant was given before under its idempotency key.
 
-    Raises NotFound for an unknown account and InvalidRequest for an amount that is none.
+    Raises NotFound for an unknown account, InvalidRequest for an amount, reason or key that is none, and KeyReused when
+    the key was used for another account, amount or reason.
     """
     found = await find_account(database, account)
     if found is None:
@@ -55,16 +57,22 @@ async def grant(
         raise InvalidRequest(f"A grant needs a reason of at most {MAX_REASON} characters", param="reason")
     if not 0 < amount_micros <= MAX_GRANT_MICROS:
         raise InvalidRequest(f"A grant is more than $0 and at most ${dollars(MAX_GRANT_MICROS)}", param="amount")
-    async with database.write() as tx:
-        return await adjust(
-            tx,
-            Adjustment(
-                id=ids.new(),
-                account_id=found[0],
-                entry=Entry.GRANT,
-                amount_micros=amount_micros,
-                reason=reason,
-                actor=actor,
-                idempotency_key=idempotency_key,
-            ),
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(
+            f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} characters; leave it out for none",
+            param="idempotency_key",
         )
+    adjustment = Adjustment(
+        id=ids.new(),
+        account_id=found[0],
+        entry=Entry.GRANT,
+        amount_micros=amount_micros,
+        reason=reason,
+        actor=actor,
+        idempotency_key=idempotency_key,
+    )
+    async with database.write() as tx:
+        granted = await adjust(tx, adjustment)
+        if not granted and not await is_written(tx, adjustment):
+            raise KeyReused("This idempotency key was used for another grant", param="idempotency_key")
+    return granted

@@ -74,6 +74,7 @@ def _run() -> int | str | None:
 
     as_json = "--json" in sys.argv
     try:
+        _check_text(sys.argv[1:])
         app()
     except SystemExit as ended:
         return ended.code
@@ -84,6 +85,18 @@ def _run() -> int | str | None:
         output.report(output.Stop.of(error), as_json=as_json)
         return 1
     return 0
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Refuse what no name or prompt can be: bytes that are no UTF-8, which Python hands on as lone surrogates."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            hint = "Arguments are text in UTF-8."
+            raise output.Stop(
+                f"Argument {number} is not text", hint=hint, code="invalid_request", exit_code=2
+            ) from None
 
 
 def _version() -> str:

@@ -40,8 +40,6 @@ def body(
     images: Sequence[str],
 ) -> dict[str, Any]:
     """The body of a submit; what is None is left to the gateway. Images are addresses or files."""
-    if not prompt.isprintable() and any("\ud800" <= character <= "\udfff" for character in prompt):
-        raise typer.BadParameter("is no text in this terminal's encoding", param_hint="PROMPT")
     given = {
         "mode": "image-to-image" if images else "text-to-image",
         "prompt": prompt,
@@ -71,7 +69,7 @@ def _run(gateway: Gateway, body: Mapping[str, Any], path: Path | None, timeout_s
             status = gateway.wait(task_id, limit_s=timeout_s, show=show)
             if status["state"] == "failed":
                 raise failure(task_id, status)
-            urls = result_urls(task_id, status)
+            urls = result_urls(task_id, status)[:asked]
             show("downloading")
             saved = pictures.save(
                 urls, path, task_id=task_id, pictures=asked, done=lambda n: show(f"saved {n} of {len(urls)}")
@@ -106,10 +104,10 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description:<12}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, transient=True, console=Console(stderr=True)) as bars:
         bar = bars.add_task("submitting", total=None)
-        yield lambda state: bars.update(bar, description=state)
+        yield lambda state: bars.update(bar, description=output.clean(state))
 
 
 def print_curl(gateway: Gateway, body: Mapping[str, Any], *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """A running gateway as a caller sees it: where it is, and its submit and status in APIXO's format."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ SUBMIT_TRIES = 4
 PATIENCE_S = 30.0
 """How long a gateway that has a task may be away, for example while it is restarted."""
 FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.2, 2.0, 1.3
+_TASK_ID = re.compile("[0-9A-Za-z_-]{1,64}")
 AWAY = frozenset({429, 500, 502, 503, 504})
 
 # Codes of a failed task on both models' pages: https://apixo.ai/docs/models/image/seedream-5-0 and …/seedream-4-5,
@@ -56,7 +58,9 @@ class Gateway:
                     raise self.silent(error) from None
             else:
                 if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or not left:
-                    return str(self._granted(answer).get("taskId") or "") or self._stranger()
+                    task_id = self._granted(answer).get("taskId")
+                    well_formed = isinstance(task_id, str) and _TASK_ID.fullmatch(task_id)
+                    return str(task_id) if well_formed else self._stranger()
             time.sleep(FIRST_POLL_S)
         raise AssertionError
 
@@ -67,7 +71,7 @@ class Gateway:
             status, why = self._status(task_id)
             if status is not None:
                 heard = time.monotonic()
-                state = str(status.get("state"))
+                state = http.sentence(status.get("state"))
                 show(state)
                 if state in {"success", "failed"}:
                     return status
@@ -110,7 +114,10 @@ def find(*, url: str, key: str, data: Callable[[], Path], model: str) -> Gateway
     """
     folder = None if url and key else data()
     address = url or _running(folder)
-    host = urlsplit(address)
+    try:
+        host = urlsplit(address)
+    except ValueError:
+        host = urlsplit("")
     if host.scheme not in {"http", "https"} or not host.hostname:
         raise Stop(f"{address!r} is no address of a gateway", hint="It looks like http://127.0.0.1:8787.", exit_code=2)
     if not key and folder is not None and (not url or host.hostname in http.LOOPBACK):
@@ -127,7 +134,8 @@ def find(*, url: str, key: str, data: Callable[[], Path], model: str) -> Gateway
 
 def failure(task_id: str, status: Mapping[str, Any]) -> Stop:
     """A failed task; nothing was charged for it."""
-    code, message = str(status.get("failCode")), str(status.get("failMsg"))
+    code = http.sentence(status.get("failCode")) or "no code"
+    message = http.sentence(status.get("failMsg")) or "The task failed"
     hint = f"Nothing was charged. `seedgate tasks show {task_id}` tells more."
     exit_code = 1
     if code in CONTENT_REFUSED:
@@ -140,10 +148,13 @@ def failure(task_id: str, status: Mapping[str, Any]) -> Stop:
 def result_urls(task_id: str, status: Mapping[str, Any]) -> list[str]:
     """Where the pictures of a finished task are. Raises Stop where they are not told."""
     try:
-        return [str(url) for url in json.loads(status["resultJson"])["resultUrls"]]
-    except (KeyError, TypeError, ValueError):
+        urls = json.loads(status["resultJson"])["resultUrls"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        urls = None
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         hint = f"`seedgate tasks show {task_id}` tells more."
-        raise Stop("The task succeeded, but its results are not told", hint=hint, task_id=task_id) from None
+        raise Stop("The task succeeded, but its results are not told", hint=hint, task_id=task_id)
+    return urls
 
 
 def interrupted(task_id: str | None) -> Stop:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ MAX_PICTURE_BYTES = 200 << 20
 CHUNK_BYTES = 1 << 18
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - what a gateway on all addresses calls itself
 
+_SECONDS = re.compile("[0-9]{1,6}")
+
 
 class Unanswered(Exception):
     """No answer came: the message says why."""
@@ -30,17 +33,23 @@ class Answer:
     status: int
     body: Mapping[str, Any] = field(default_factory=dict)
     retry_after: str = ""
+    """Whole seconds; empty where none were told."""
 
     @property
     def message(self) -> str:
         """The sentence that came with it."""
-        return str(self.body.get("message") or f"HTTP status {self.status}")
+        return sentence(self.body.get("message")) or f"HTTP status {self.status}"
 
     @property
     def data(self) -> Mapping[str, Any]:
         """What the envelope holds."""
         data = self.body.get("data")
         return data if isinstance(data, dict) else {}
+
+
+def sentence(value: object) -> str:
+    """A stranger's text as one line; empty where it is no text."""
+    return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def call(method: str, url: str, *, key: str = "", body: bytes | None = None, idempotency_key: str = "") -> Answer:
@@ -107,14 +116,15 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 def _answer(status: int, headers: Message, content: bytes) -> Answer:
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
-    retry_after = headers.get("Retry-After") or ""
+    told = headers.get("Retry-After") or ""
+    retry_after = told if _SECONDS.fullmatch(told) else ""
     return Answer(status=status, body=body if isinstance(body, dict) else {}, retry_after=retry_after)
 
 
 def _unanswered(error: Exception) -> Unanswered:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, OSError) and reason.strerror:
-        return Unanswered(reason.strerror)
-    return Unanswered(str(reason) or type(reason).__name__)
+        return Unanswered(sentence(reason.strerror))
+    return Unanswered(sentence(str(reason)) or type(reason).__name__)

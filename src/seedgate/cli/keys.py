@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,12 @@ Concurrent = Annotated[str | None, typer.Option("--concurrent", metavar="N|unlim
 Account = Annotated[str, typer.Argument(help="The account's name.")]
 Amount = Annotated[str, typer.Argument(help="Dollars, such as 10 or 0.035.")]
 Reason = Annotated[str, typer.Option("--reason", help="Kept with the grant.")]
-IdempotencyKey = Annotated[str | None, typer.Option("--idempotency-key", help="A second grant with it does nothing.")]
+IdempotencyKey = Annotated[
+    str | None, typer.Option("--idempotency-key", help="The same grant with it again does nothing.")
+]
+
+MAX_LIMIT = 60_000_000
+_NUMBER = re.compile("[0-9]{1,8}")
 
 
 @keys.command("create")
@@ -156,8 +162,8 @@ def _limit(given: str | None, default: int, option: str) -> int | None:
         return default or None
     if given == "unlimited":
         return None
-    if not given.isdecimal() or not 0 < int(given) <= 60_000_000:
-        raise typer.BadParameter("a number from 1 on, or unlimited", param_hint=option)
+    if not _NUMBER.fullmatch(given) or not 0 < int(given) <= MAX_LIMIT:
+        raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited", param_hint=option)
     return int(given)
 
 

@@ -9,13 +9,22 @@ from uuid import UUID
 
 import typer
 
-from seedgate.domain.errors import Forbidden, InvalidRequest, NotFound, OperatorError, SeedgateError, Unavailable
+from seedgate.domain.errors import (
+    Forbidden,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    OperatorError,
+    SeedgateError,
+    Unavailable,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 _HINTS: dict[type[SeedgateError], str] = {
     Forbidden: "`seedgate keys list` shows every account with its mode.",
     InvalidRequest: "`--help` behind the command says what it takes.",
+    KeyReused: "Name another with --idempotency-key, or give the grant exactly as it was.",
     NotFound: "`seedgate keys list` shows the accounts, `seedgate tasks list` the tasks.",
     Unavailable: "Try again; `seedgate doctor` says what is wrong.",
     SeedgateError: "`seedgate doctor` looks for what is wrong.",
@@ -46,7 +55,8 @@ class Stop(Exception):
 
 def report(stop: Stop, *, as_json: bool) -> None:
     """Say why a command ended: on standard error, and as the one document where a program reads along."""
-    say(f"seedgate: {stop.message}\n  hint: {stop.hint}")
+    message = "\n    ".join(map(clean, stop.message.split("\n")))
+    say(f"seedgate: {message}\n  hint: {clean(stop.hint)}")
     if as_json:
         task = {"task_id": stop.task_id} if stop.task_id else {}
         document({"error": {"code": stop.code, "message": stop.message, "hint": stop.hint}} | task)

@@ -82,7 +82,7 @@ def save(
     folder, stem = _split(output, f"seedgate-{task_id[-8:]}")
     saved = []
     for number, url in enumerate(urls, 1):
-        stem_of_it = f"{stem}-{number}" if pictures > 1 else stem
+        stem_of_it = f"{stem}-{number}" if max(pictures, len(urls)) > 1 else stem
         saved.append(_save(url, folder, stem_of_it, output=output, task_id=task_id))
         done(number)
     return saved

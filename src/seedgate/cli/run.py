@@ -139,9 +139,11 @@ async def _http(
                 connections=settings.limits.connections,
             )
         )
-        await ready.wait()
+        await asyncio.wait([serving, asyncio.ensure_future(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
         _announce(ground, gateway, local, key)
-        await stopping.wait()
+        await asyncio.wait([serving, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
         gateway.dispatch.measured.draining = True
         closing.set()
         await serving

@@ -18,6 +18,7 @@ from seedgate.store.tasks import show_task
 
 _EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
 _RECEIPT = ("unit_price_micros", "held_micros", "charged_micros", "released_micros")
+UNREADABLE = "(an address that cannot be read)"
 _OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
 
 
@@ -116,7 +117,10 @@ def _shown(address: str | None) -> str | None:
     """An address without user, password and query, where secrets are carried."""
     if address is None or not address.lower().startswith(("http://", "https://")):
         return address
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return UNREADABLE
     query = "?…" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 

@@ -237,7 +237,9 @@ def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Lo
 
 async def _stop(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
     stopping.set()
-    await asyncio.gather(*tasks)
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.get("gateway").warning("loop_ended_badly", error=type(outcome).__name__)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -66,21 +66,26 @@ async def accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
     """Decide and write a batch, in arrival order.
 
     When the connection breaks during the commit, the batch is looked up before anything is decided again: it is one
-    transaction, so its tasks exist or not. One that was still at work when it was looked up shows as a collision of
-    ids, and is looked up again.
+    transaction, so its tasks exist or not. It may also have been still at work at that moment, waiting for a lock that
+    the second decision then waits for too: so those that are refused the second time are looked up once more.
     """
     accepted: set[UUID] = set()
     undecided = list(batch)
+    unknown: Exception | None = None
     for _ in range(TRIES):
         try:
-            fresh = iter(await _accept(lane, undecided) if undecided else ())
+            decided = await _accept(lane, undecided) if undecided else []
         except (OutcomeUnknown, asyncpg.UniqueViolationError) as error:
             unknown = error
             accepted |= await _written(lane, [task.id for task in undecided])
-            # Those that were refused created nothing, so deciding them afresh changes nothing but the moment.
             undecided = [task for task in undecided if task.id not in accepted]
             continue
-        return [Verdict(code=Code.ACCEPTED, answer=t.answer) if t.id in accepted else next(fresh) for t in batch]
+        fresh = {task.id: verdict for task, verdict in zip(undecided, decided, strict=True)}
+        if unknown is not None:
+            refused = [task_id for task_id, verdict in fresh.items() if verdict.answer is None]
+            accepted |= await _written(lane, refused) if refused else set()
+        return [Verdict(code=Code.ACCEPTED, answer=t.answer) if t.id in accepted else fresh[t.id] for t in batch]
+    assert unknown is not None
     raise unknown
 
 

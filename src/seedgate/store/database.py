@@ -19,6 +19,7 @@ from typing import Any
 
 import asyncpg
 
+from seedgate import log
 from seedgate.domain.errors import AlreadyExists, InvalidRequest, SeedgateError, Unavailable
 
 Row = Mapping[str, Any]
@@ -44,6 +45,9 @@ _COMMON = {
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
 }
+_ELSEWHERE = {"25", "53", "57", "58"}
+"""Classes of errors that are the server's state and nobody's mistake: read-only after a failover, no memory, an
+operator, the system. The connection is dropped with them, since it may lead to the wrong server by now."""
 _BROKEN = (
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.AdminShutdownError,
@@ -90,7 +94,7 @@ def translate(error: Exception) -> SeedgateError | None:
         return Unavailable("The database took too long", retry_after_s=1)
     if isinstance(error, asyncpg.exceptions.DeadlockDetectedError | asyncpg.exceptions.SerializationError):
         return Unavailable("The database asks to try again", retry_after_s=1)
-    if isinstance(error, _BROKEN):
+    if isinstance(error, _BROKEN) or (getattr(error, "sqlstate", None) or "")[:2] in _ELSEWHERE:
         return OutcomeUnknown(retry_after_s=1)
     return None
 
@@ -163,8 +167,8 @@ class Connection:
             try:
                 self._connection = await self._connect()
             except Exception as error:
-                known = translate(error)
-                if known is None:
+                # Whatever a server says to somebody who only wants to connect, it is not about the statement.
+                if translate(error) is None and not isinstance(error, asyncpg.PostgresError):
                     raise
                 raise Unavailable(retry_after_s=1) from error
         return self._connection
@@ -221,19 +225,19 @@ class Database:
         while not stopping.is_set():
             try:
                 connection = await self._open(pinned=False)
-            except Exception as error:
-                if translate(error) is None:
-                    raise
+                try:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _connection, lost=lost: lost.set())
+                    for channel, callback in channels.items():
+                        await connection.add_listener(channel, lambda *_, callback=callback: callback())
+                    pause_s = RECONNECT_FIRST_S
+                    await _either(stopping, lost.wait())
+                finally:
+                    await _close(connection)
+            except Exception as error:  # noqa: BLE001 - whatever ended it, it listens again
+                log.get("database").warning("listener_lost", error=type(error).__name__)
                 await _either(stopping, asyncio.sleep(pause_s * random.uniform(0.5, 1)))
                 pause_s = min(pause_s * 2, RECONNECT_MAX_S)
-                continue
-            pause_s = RECONNECT_FIRST_S
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _connection, lost=lost: lost.set())
-            for channel, callback in channels.items():
-                await connection.add_listener(channel, lambda *_, callback=callback: callback())
-            await _either(stopping, lost.wait())
-            await _close(connection)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -62,6 +62,20 @@ async def adjust(tx: Tx, adjustment: Adjustment) -> bool:
     return True
 
 
+async def is_written(tx: Tx, adjustment: Adjustment) -> bool:
+    """Whether its idempotency key stands for this adjustment: the same account, entry, amount and reason."""
+    rows = await tx.fetch(
+        "SELECT id FROM adjustment"
+        " WHERE idempotency_key = $1 AND account_id = $2 AND entry = $3 AND amount_micros = $4 AND reason = $5",
+        adjustment.idempotency_key,
+        adjustment.account_id,
+        adjustment.entry,
+        adjustment.amount_micros,
+        adjustment.reason,
+    )
+    return bool(rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A place where an invariant does not hold."""

@@ -12,8 +12,9 @@ async def expire_images(database: Database, *, age: timedelta, most: int) -> lis
         rows = await tx.fetch(
             "UPDATE image SET deleted_at = seedgate_now() WHERE (task_id, ordinal) IN (SELECT i.task_id, i.ordinal"
             " FROM image i JOIN task t ON t.id = i.task_id WHERE i.deleted_at IS NULL"
-            " AND i.at < seedgate_now() - $1::interval"
-            " AND t.completed_at < seedgate_now() - $1::interval ORDER BY i.at LIMIT $2 FOR UPDATE OF i SKIP LOCKED)"
+            " AND i.at < (SELECT seedgate_now()) - $1::interval"
+            " AND t.completed_at < (SELECT seedgate_now()) - $1::interval"
+            " ORDER BY i.at LIMIT $2 FOR UPDATE OF i SKIP LOCKED)"
             " RETURNING name",
             age,
             most,
@@ -35,7 +36,8 @@ async def unneeded_references(database: Database, digests: Sequence[str], *, age
     """Those of the reference files that no open task, and none that ended within `age`, was made with."""
     rows = await database.fetch(
         "SELECT d FROM unnest($1::text[]) u (d) WHERE NOT EXISTS (SELECT 1 FROM reference r JOIN task t ON"
-        " t.id = r.task_id WHERE r.sha256 = u.d AND (t.state < 10 OR t.completed_at > seedgate_now() - $2::interval))",
+        " t.id = r.task_id WHERE r.sha256 = u.d"
+        " AND (t.state < 10 OR t.completed_at > (SELECT seedgate_now()) - $2::interval))",
         digests,
         age,
     )
@@ -47,7 +49,7 @@ async def forget_idempotency(database: Database, *, age: timedelta, most: int) -
     async with database.write() as tx:
         rows = await tx.fetch(
             "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(SELECT ctid FROM idempotency"
-            " WHERE at < seedgate_now() - $1::interval LIMIT $2)) RETURNING 1",
+            " WHERE at < (SELECT seedgate_now()) - $1::interval LIMIT $2)) RETURNING 1",
             age,
             most,
         )

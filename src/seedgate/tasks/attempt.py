@@ -69,6 +69,10 @@ class _LostSlot(Exception):
     """The slot is in other hands."""
 
 
+class _NotForUs(Exception):
+    """A newer release wrote the task, and its workers will know what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
     """What an attempt works with."""
@@ -108,7 +112,7 @@ async def attempt(studio: Studio, claim: Claim, *, moved: Callable[[Stage], None
             await return_slot(studio.database.work_lane, _handle(claim), crashed=True, delay_s=CRASH_DELAY_S)
             return
         ending = _ending(claim, Reason.INTERNAL)
-    except (Overloaded, NoSpace, OSError) as error:
+    except (_NotForUs, Overloaded, NoSpace, OSError) as error:
         # Nothing is wrong with the task: it waits, until its deadline, for a place or for room on the disk.
         logger.warning("attempt_postponed", error=type(error).__name__)
         await return_slot(studio.database.work_lane, _handle(claim), crashed=False, delay_s=CRASH_DELAY_S)
@@ -117,8 +121,18 @@ async def attempt(studio: Studio, claim: Claim, *, moved: Callable[[Stage], None
     logger.info("slot_settled" if won else "slot_lost", reason=ending.reason)
 
 
+def _read(studio: Studio, claim: Claim) -> ImageRequest:
+    try:
+        request = msgspec.json.decode(claim.request, type=ImageRequest)
+    except msgspec.ValidationError as error:
+        raise _NotForUs from error
+    if request.model not in studio.models:
+        raise _NotForUs
+    return request
+
+
 async def _work(studio: Studio, claim: Claim, moved: Callable[[Stage], None]) -> SlotEnding:
-    request = msgspec.json.decode(claim.request, type=ImageRequest)
+    request = _read(studio, claim)
     try:
         async with asyncio.timeout(max(claim.left_s, 0.0)):
             if request.references:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seedgate import log
-from seedgate.domain.errors import SeedgateError
 from seedgate.ids import Ids
 from seedgate.store.database import Database
 from seedgate.store.embedded_watchdog import identify
@@ -40,7 +39,10 @@ def is_dead(worker: WorkerIdentity) -> bool:
     if not worker.process or worker.host != this_host():
         return False
     pid, started = (int(part) for part in worker.process.split(":"))
-    return identify(pid) != (pid, started)
+    try:
+        return identify(pid) != (pid, started)
+    except PermissionError:
+        return False  # a system that hides its processes: the lease decides
 
 
 class Heartbeat:
@@ -71,8 +73,8 @@ class Heartbeat:
             while not self._stopping.is_set():
                 try:
                     await renew_lease(database.work_lane, self._worker)
-                except SeedgateError as error:
-                    logger.warning("heartbeat_failed", error=error.code)
+                except Exception as error:  # noqa: BLE001 - a worker whose heart stops loses everything it holds
+                    logger.warning("heartbeat_failed", error=type(error).__name__)
                 await asyncio.to_thread(self._stopping.wait, HEARTBEAT_S)
         finally:
             await database.close()

@@ -30,16 +30,35 @@ class Sweep:
 
     async def turn(self) -> bool:
         """One round; True when there is probably more to do."""
+        done: dict[str, int] = {}
+        failure: Exception | None = None
+        for step in (self._workers, self._delays, self._deadlines, self._losses):
+            try:
+                done[step.__name__.strip("_")] = await step()
+            except Exception as error:  # noqa: BLE001 - no step waits for the one before it
+                failure = failure or error
+        if any(done.values()):
+            log.get("sweep").info("swept", **done)
+        if failure is not None:
+            raise failure
+        return max(done.values()) >= BATCH
+
+    async def _workers(self) -> int:
+        """What dead workers left."""
         lane = self.database.work_lane
         neighbours = await slots.workers_of(lane, presence.this_host())
         dead = [worker.id for worker in neighbours if presence.is_dead(worker)]
-        moved = await slots.sweep_workers(lane, dead, most=BATCH)
-        woken = await slots.wake_delayed(lane, most=BATCH)
-        late = await self._end(await finish.overdue(lane, most=BATCH), Reason.DEADLINE)
-        lost = await self._end(await finish.given_up(lane, max_losses=MAX_LOSSES, most=BATCH), Reason.INTERNAL)
-        if moved or late or lost:
-            log.get("sweep").info("swept", moved=moved, late=late, given_up=lost)
-        return max(moved, woken, late, lost) >= BATCH
+        return await slots.sweep_workers(lane, dead, most=BATCH)
+
+    async def _delays(self) -> int:
+        return await slots.wake_delayed(self.database.work_lane, most=BATCH)
+
+    async def _deadlines(self) -> int:
+        return await self._end(await finish.overdue(self.database.work_lane, most=BATCH), Reason.DEADLINE)
+
+    async def _losses(self) -> int:
+        lost = await finish.given_up(self.database.work_lane, max_losses=MAX_LOSSES, most=BATCH)
+        return await self._end(lost, Reason.INTERNAL)
 
     async def _end(self, places: Sequence[tuple[UUID, int]], reason: Reason) -> int:
         endings = [SlotEnding(task_id=task, ordinal=ordinal, epoch=None, reason=reason) for task, ordinal in places]

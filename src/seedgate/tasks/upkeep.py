@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -62,22 +63,30 @@ class Upkeep:
     async def _references(self) -> int:
         removed = 0
         found = _digests(self.references.root, ORPHAN_AGE + self.deadline)
-        while files := list(islice(found, BATCH)):
+        while files := await asyncio.to_thread(lambda: list(islice(found, BATCH))):
             names = [file.name for file in files]
             unneeded = set(await upkeep.unneeded_references(self.database, names, age=self.results_age))
             for file in files:
                 if file.name in unneeded:
-                    await asyncio.to_thread(file.unlink, missing_ok=True)
-                    removed += 1
+                    removed += await asyncio.to_thread(_remove_old, file, ORPHAN_AGE)
         return removed
 
     def _tidy(self) -> None:
         """Remove what killed processes left half-way."""
         self.references.clear_desk(older_than_s=ORPHAN_AGE.total_seconds())
-        limit = time.time() - ORPHAN_AGE.total_seconds()
         for path in self.incoming.glob("*"):
-            if path.stat().st_mtime < limit:
-                path.unlink(missing_ok=True)
+            _remove_old(path, ORPHAN_AGE)
+
+
+def _remove_old(path: Path, age: timedelta) -> bool:
+    """Looked at once more right before: the same content may have been stored anew since it was listed."""
+    try:
+        if path.stat().st_mtime >= time.time() - age.total_seconds():
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _digests(folder: Path, age: timedelta) -> Iterator[Path]:
@@ -85,5 +94,6 @@ def _digests(folder: Path, age: timedelta) -> Iterator[Path]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent) / name
-            if _DIGEST.fullmatch(name) and path.stat().st_mtime < limit:
-                yield path
+            with suppress(FileNotFoundError):
+                if _DIGEST.fullmatch(name) and path.stat().st_mtime < limit:
+                    yield path

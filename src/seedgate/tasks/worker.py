@@ -23,7 +23,7 @@ POLL_S = 0.25
 """How often the queue is looked at when nobody says that there is something in it."""
 RECONCILE_S = 5.0
 CLAIMS_PER_PLACE = 2
-MAX_FETCHING = 32
+MAX_FETCHING = 128
 """Attempts that wait for references: slow hosts must not keep the engine idle, nor fill the memory."""
 MAX_SETTLING = 64
 """Attempts that are past the engine and still storing or settling."""

@@ -13,7 +13,7 @@ from seedgate.web.health import Health
 
 def build(files: Files, health: Health) -> Starlette:
     """The routes that are no dialect's."""
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/files/{name}", files.serve, methods=["GET", "HEAD"]),
             Route("/healthz", health.alive),
@@ -22,6 +22,8 @@ def build(files: Files, health: Health) -> Starlette:
         ],
         exception_handlers={HTTPException: _plain, SeedgateError: _ours},
     )
+    app.router.redirect_slashes = False  # its redirects are built from the Host header, which anybody can write
+    return app
 
 
 async def _plain(_: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from seedgate.store.database import Database
 from seedgate.store.tasks import find_image
 
 _NAME = re.compile(r"[0-9A-Za-z]{22}\.(jpg|png|webp)")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {
     "accept-ranges": "bytes",
     "cache-control": "private, max-age=31536000, immutable",

@@ -12,9 +12,15 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 SWEEP_S = 1.0
+STALL_S = 60.0
+"""A caller that takes nothing of its answer for so long is given up."""
+MAX_PIPELINED = 256
+FRAMING_PER_BYTE = 16
+"""What a chunked body may take beside its bytes: a length and two line ends for a chunk of one."""
 RESPOND = "seedgate.respond"
 """Among a scope's extensions: a `Respond`."""
 
@@ -63,6 +69,20 @@ class JoinedTransport:
         return getattr(self._transport, name)
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Stands where the headers stood once a head is complete: trailers are counted and dropped, never merged."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.left = limit
+
+    def append(self, field: tuple[bytes, bytes]) -> None:
+        """Forget a trailer."""
+        self.left -= len(field[0]) + len(field[1])
+        if self.left < 0:
+            raise ValueError("The request's trailers are too large")
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. `head_bytes` and the two times are set by `guard` on a subclass."""
 
@@ -75,8 +95,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_since: float | None = None
         self._body_since: float | None = None
         self._idle_since: float | None = None
+        self._stalled_since: float | None = None
         self._head_size = 0
-        self._running: RequestResponseCycle
+        self._body_size = 0
+        self._framing = 0
+        self._running: RequestResponseCycle | None = None
         """The request that is being answered; those that were sent after it wait."""
         self._extensions = {RESPOND: self._respond}
 
@@ -87,29 +110,75 @@ class GuardedProtocol(HttpToolsProtocol):
         )
         self._head_since = self.loop.time()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered; uvicorn tells only the last one that came."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+
     def data_received(self, data: bytes) -> None:
-        """Count a head's bytes while it comes in; a head that is too long ends the connection."""
+        """Count what is no body: a head that is too long ends the connection, and so does a body's endless framing."""
         self._idle_since = None
-        if self._body_since is None:
+        in_body = self._body_since is not None
+        if not in_body:
             if self._head_since is None:
                 self._head_since = self.loop.time()
             self._head_size += len(data)
-        super().data_received(data)
+        before = self._body_size
+        self._feed(data)
+        if in_body:
+            self._framing += len(data) - (self._body_size - before)
+            if self._framing > self.head_bytes + FRAMING_PER_BYTE * self._body_size:
+                self.transport.abort()
         if self._head_since is not None and self._head_size > self.head_bytes:
             self.transport.close()
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Serve the request as if it had not asked for another protocol (RFC 9110, 7.8). The parser takes what follows
+        such a head for that protocol, so a new one is given the head without the wish, and what followed it."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
+        lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] not in {b"upgrade", b"connection"}]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join([*lines, b"\r\n", rest]))
+
     def on_headers_complete(self) -> None:
         """The head is there; the body is on the clock now."""
+        if self.parser.should_upgrade():
+            return
         if sum(map(len, chain.from_iterable(self.headers))) + len(self.url) > self.head_bytes:
-            raise ValueError("The request head is too large")  # the parser hands it to uvicorn, which answers 400
+            raise ValueError("The request head is too large")  # the parser hands it on as an error of its own: 400
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("Too many requests were sent without waiting for an answer")
         self._head_since, self._head_size = None, 0
-        self._body_since = self.loop.time()
+        self._body_since, self._body_size, self._framing = self.loop.time(), 0, 0
         super().on_headers_complete()
+        self.headers = _Trailers(self.head_bytes)
         # The application runs in the loop's next turn, so it finds this in its scope.
         cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
 
+    def on_body(self, body: bytes) -> None:
+        """Part of a body."""
+        self._body_size += len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self.parser.should_upgrade():
+            return
         self._body_since = None
         if self.cycle.response_complete:  # refused before its body had come: the silence begins now
             self._idle_since = self.loop.time()
@@ -121,21 +190,35 @@ class GuardedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
+            # No more is read until these are answered; a body's reader resumes by itself.
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
+            self.flow.resume_reading()
             self._idle_since = self.loop.time()
+
+    def pause_writing(self) -> None:
+        """The caller takes its answer more slowly than it is made."""
+        self._stalled_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has taken some of it."""
+        self._stalled_since = None
+        super().resume_writing()
 
     def cut_off(self, now: float) -> None:
         """End the connection if the caller has taken longer than it may, or has asked nothing for a while."""
-        if (self._head_since is not None and now - self._head_since > self.head_s) or (
-            self._body_since is not None and now - self._body_since > self.body_s
+        if (
+            (self._head_since is not None and now - self._head_since > self.head_s)
+            or (self._body_since is not None and now - self._body_since > self.body_s)
+            or (self._stalled_since is not None and now - self._stalled_since > STALL_S)
         ):
             self.transport.abort()
         elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
-            self.transport.close()  # what a slow reader has not fetched yet is still sent
+            self.transport.close()  # what a slow reader has not fetched yet is still sent, until it stalls
+            self._idle_since, self._stalled_since = None, now
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -144,6 +227,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _respond(self, status: int, head: bytes, body: bytes) -> bool:
         """See `Respond`. What `RequestResponseCycle.send` does for the two messages of such an answer."""
         cycle = self._running
+        assert cycle is not None
+        if self.transport.is_closing():
+            return True  # nobody is there to be told
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False
         cycle.response_started = cycle.response_complete = True

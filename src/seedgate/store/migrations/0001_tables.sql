@@ -149,6 +149,7 @@ CREATE TABLE slot (
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX slot_waiting ON slot (lane, account_id, task_id, ordinal) WHERE state = 1;
 CREATE INDEX slot_delayed ON slot (not_before) WHERE state = 0 AND not_before IS NOT NULL;
+CREATE INDEX slot_lost ON slot (losses) WHERE state = 1 AND losses >= 20;
 CREATE INDEX slot_leased ON slot (worker_id) WHERE worker_id IS NOT NULL;
 
 -- One row per attempt, written before the side effect. state: intent, accepted, done, refused, lost, in_doubt, abandoned.

@@ -125,6 +125,7 @@ BEGIN
       JOIN task t ON t.id = u.task_id
       JOIN attempt a ON a.task_id = u.task_id AND a.slot = u.slot AND a.epoch = u.epoch
      WHERE t.state < 10 AND a.state <> 'abandoned' AND u.ordinal < t.pictures
+     ORDER BY u.task_id, u.ordinal  -- two workers may bring the same places, each in its own order
     ON CONFLICT DO NOTHING;
     -- Looked up instead of RETURNING, so that the call can be repeated when its answer was lost.
     RETURN QUERY
@@ -148,7 +149,7 @@ BEGIN
     UPDATE attempt a SET state = 'lost', ended_at = at, reason = CASE WHEN crashed THEN 'crashed' ELSE 'handed back' END
      WHERE a.task_id = task_ AND a.slot = ordinal_ AND a.epoch = epoch_ AND a.ended_at IS NULL;
     IF crashed THEN
-        INSERT INTO event (task_id, kind, ordinal, at) VALUES (task_, 4, epoch_, at) ON CONFLICT DO NOTHING;
+        INSERT INTO event (task_id, kind, ordinal, at) VALUES (task_, 4, ordinal_ * 1000000 + epoch_, at) ON CONFLICT DO NOTHING;
     END IF;
     PERFORM pg_notify('seedgate_slots', '');
     RETURN true;
@@ -213,9 +214,9 @@ BEGIN
                handle = CASE WHEN l.rerun_is_free THEN NULL ELSE s.handle END
           FROM held h LEFT JOIN lost l ON l.task_id = h.task_id AND l.slot = h.ordinal
          WHERE s.task_id = h.task_id AND s.ordinal = h.ordinal
-        RETURNING s.task_id, s.epoch),
+        RETURNING s.task_id, s.ordinal, s.epoch),
     noted AS (
-        INSERT INTO event (task_id, kind, ordinal, at) SELECT task_id, 3, epoch, at FROM back ON CONFLICT DO NOTHING)
+        INSERT INTO event (task_id, kind, ordinal, at) SELECT task_id, 3, ordinal * 1000000 + epoch, at FROM back ON CONFLICT DO NOTHING)
     SELECT count(*) INTO moved FROM back;
     DELETE FROM worker w WHERE w.id = ANY (gone) AND NOT EXISTS (SELECT 1 FROM slot s WHERE s.worker_id = w.id);
     IF moved > 0 THEN
