@@ -89,6 +89,41 @@ def test_refuses_nul(text):
         decode(text.encode())
 
 
+# A caller would have to search a body of many members for what is wrong with it.
+@pytest.mark.parametrize(
+    ("text", "subject", "param"),
+    [
+        ('{"input":{"prompt":"a\\u0000b"}}', "member input.prompt", "input.prompt"),
+        ('{"input":{"image_urls":["a","\\u0000"]}}', "member input.image_urls[1]", "input.image_urls[1]"),
+        ('{"a":{"b\\u0000":1}}', "member a.b\\u0000", "a.b\\u0000"),
+        ('"\\u0000"', "request body", None),
+    ],
+)
+def test_a_nul_is_told_by_its_field(text, subject, param):
+    with pytest.raises(InvalidRequest) as caught:
+        decode(text.encode())
+    assert (caught.value.message, caught.value.param) == (f"The {subject} contains a NUL character", param)
+
+
+# A long name over many parts would be copied for each of them: hours for one body.
+def test_a_nul_under_long_names_is_told_quickly_and_in_short():
+    body = {"x" * 2_000_000: [0] * 200_000 + ["\x00"]}
+    with pytest.raises(InvalidRequest, match="NUL") as caught:
+        decode(json.dumps(body).encode())
+    assert len(caught.value.message) < 120
+    assert len(caught.value.param) <= 64
+
+
+# A path without names tells a caller nothing.
+@pytest.mark.parametrize(
+    "text", ['{"a":{"b":[1,1e999]}}', '{"a":-1e999}', '{"a":' + "9" * 5_000 + "}"], ids=["float", "negative", "integer"]
+)
+def test_a_number_out_of_range_is_told_without_a_path(text):
+    with pytest.raises(InvalidRequest) as caught:
+        decode(text.encode())
+    assert caught.value.message == "The request body has a number out of range"
+
+
 # A text about NUL is not one.
 def test_an_escaped_backslash_is_no_nul():
     assert decode(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}

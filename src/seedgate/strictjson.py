@@ -16,7 +16,7 @@ from seedgate.domain.errors import InvalidRequest
 MAX_DEPTH = 32
 _TOO_DEEP = "The request body is nested too deeply"
 _SHOWN = 64
-"""How much of a stranger's member name a message repeats."""
+"""How much of a stranger's member name, or of the path to it, a message repeats."""
 
 
 def decode(body: bytes | memoryview) -> Any:
@@ -25,8 +25,9 @@ def decode(body: bytes | memoryview) -> Any:
         value = msgspec.json.decode(body)
     except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The request body has a number out of range: {error}") from None
+    except msgspec.ValidationError:
+        # Its message ends in a path without names, such as - at `$[...]`.
+        raise InvalidRequest("The request body has a number out of range") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}") from None
     raw = bytes(body)
@@ -34,7 +35,7 @@ def decode(body: bytes | memoryview) -> Any:
         _refuse_depth(value, MAX_DEPTH)
     # A NUL can only arrive escaped: msgspec refuses a bare one.
     if b"\\u0000" in raw:
-        _refuse_nul(value)
+        _refuse_nul(value, "")
     # Written out again, the value has as many colons as the text, unless a member was lost to a second one of its name
     # or the text escapes a colon. Then the slow reader has the last word.
     if raw.count(b":") != msgspec.json.encode(value).count(b":") or b"\\u003" in raw:
@@ -53,17 +54,21 @@ def _refuse_depth(value: Any, levels: int) -> None:
             _refuse_depth(part, levels - 1)
 
 
-def _refuse_nul(value: Any) -> None:
+def _refuse_nul(value: Any, path: str) -> None:
     """Refuse a NUL character in a name or string; `\\\\u0000`, an escaped backslash and five characters, is none."""
+    path = path[: _SHOWN + 1]  # at every level, or a long name would be copied for each of its many parts
     if type(value) is str and "\x00" in value:
-        raise InvalidRequest("The request body contains a NUL character")
+        field = path.removeprefix(".")
+        subject = f"member {field}" if field else "request body"
+        raise InvalidRequest(f"The {subject} contains a NUL character", param=field or None)
     if type(value) is dict:
-        for name in value:
-            _refuse_nul(name)
-        value = list(value.values())
+        for name, part in value.items():
+            if "\x00" in name:
+                _refuse_nul(name, f"{path}.{name[:_SHOWN]}".replace("\x00", "\\u0000"))
+            _refuse_nul(part, f"{path}.{name[:_SHOWN]}")
     if type(value) is list:
-        for part in value:
-            _refuse_nul(part)
+        for index, part in enumerate(value):
+            _refuse_nul(part, f"{path}[{index}]")
 
 
 def _refuse_duplicates(raw: bytes) -> None:

@@ -3,6 +3,8 @@
 import base64
 import errno
 import hashlib
+import os
+import stat
 from urllib.parse import quote
 
 import pytest
@@ -59,6 +61,33 @@ class TestShelf:
         (shelf.root / "desk/old/half").write_bytes(CONTENT)
         shelf.clear_desk(older_than_s=-1)
         assert files(shelf) == []
+
+    # Strangers' pictures could be read by every user of the machine.
+    @pytest.mark.parametrize("first", ["desk", "put"])
+    def test_only_our_own_user_reads_it(self, tmp_path, first):
+        data = tmp_path / "data"
+        data.mkdir()
+        data.chmod(0o755)
+        shelf, made = Shelf(root=data / "references"), tmp_path / "made"
+        before = os.umask(0)
+        try:
+            if first == "desk":
+                store_data_url("data:image/png;base64," + TEXT, shelf)
+            else:
+                made.write_bytes(CONTENT)
+                shelf.put(made)
+                with shelf.desk():
+                    pass
+        finally:
+            os.umask(before)
+        found = {str(path.relative_to(data)): stat.S_IMODE(path.stat().st_mode) for path in data.rglob("*")}
+        assert found == {
+            "references": 0o700,
+            "references/desk": 0o700,
+            f"references/{DIGEST[:2]}": 0o700,
+            f"references/{DIGEST[:2]}/{DIGEST}": 0o600,
+        }
+        assert stat.S_IMODE(data.stat().st_mode) == 0o755
 
     def test_a_full_disk_is_for_the_operator(self, shelf):
         with pytest.raises(NoSpace), shelf.desk():

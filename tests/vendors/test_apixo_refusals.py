@@ -53,6 +53,8 @@ def test_bad_documents(body):
     assert caught.value.message
 
 
+# Plausible at first sight, but nothing that could ever be fetched or called.
+NO_ADDRESS = ["https://example.com/" + "x" * 2_029, "https://example.com/" + "ü" * 1_020, "https://user:pw@example.com/", "https://user@example.com/1.png", "https://example.com?@host/", "https://example.com/\x7f", "https://example.com/\u202e1.png", "https://example.com/a\\b", "https://example.com/\u3000", "http://[:::::]/x", "http://a\u2100b.example/x", "http://\uff41.example/", "http://a..example/", "http://-a.example/", "http://1.2.3/", "http://" + "a" * 64 + ".example/", "http://" + "ü" * 63 + ".example/", "http://" + "a." * 127 + "example/", "https://example.com:0/", "https://example.com:65536/", "https://exa%6dple.com/"]  # fmt: skip
 BAD_FIELDS = [
     *((("request_type"), value) for value in ("sync", "", "ASYNC", 1, True, [], {})),
     *((("provider"), value) for value in ("fast", "", "AUTO", 0, False, ["auto"])),
@@ -70,7 +72,7 @@ BAD_FIELDS = [
     *((("input.output_format"), value) for value in ("webp", "jpg", "", "PNG", 1, True, [])),
     *((("input.prompt_optimize_mode"), value) for value in ("fast", "", True, 0)),
     *((("input.image_urls"), value) for value in ("https://example.com/1.png", 5, True, {}, [], ["https://example.com/1.png"] * 15, ["https://example.com/1.png"] * 10_000)),
-    *((("input.image_urls[1]"), ["https://example.com/1.png", value]) for value in (5, None, True, [], {}, "", " ", "example.com/1.png", "//example.com/1.png", "ftp://example.com/1.png", "file:///etc/passwd", "javascript:alert(1)", "sha256:" + "0" * 64, "https://", "https:///1.png", "https://...", "https://a b/1.png", "https://example.com/1 .png", "https://example.com\\1.png", "https://example.com:port/", "https://[::1/", "https://exa\x01mple.com/", "https://example.com/\r\nHost: a", "https://example.com/" + "x" * 8_192)),
+    *((("input.image_urls[1]"), ["https://example.com/1.png", value]) for value in (5, None, True, [], {}, "", " ", "example.com/1.png", "//example.com/1.png", "ftp://example.com/1.png", "file:///etc/passwd", "javascript:alert(1)", "sha256:" + "0" * 64, "https://", "https:///1.png", "https://...", "https://a b/1.png", "https://example.com/1 .png", "https://example.com\\1.png", "https://example.com:port/", "https://[::1/", "https://exa\x01mple.com/", "https://example.com/\r\nHost: a", "https://example.com/" + "x" * 8_192, *NO_ADDRESS)),
 ]  # fmt: skip
 
 
@@ -95,6 +97,13 @@ def test_bad_values_name_their_field(field, value):
     ("fields", "message"),
     [
         ({"max_images": 11}, "input.max_images must be an integer from 1 to 10"),
+        ({"mode": "image-to-image", "image_urls": [1]}, "input.image_urls[0] must be an http, https or data URL"),
+        ({"mode": "image-to-image", "image_urls": ["x"]}, "input.image_urls[0] must be an http, https or data URL"),
+        ({"mode": "image-to-image", "image_urls": 1}, "input.image_urls must be an array of 1 to 14 URLs"),
+        (
+            {"mode": "image-to-image", "image_urls": ["https://a@b.example/"]},
+            "input.image_urls[0] must be an http or https URL of at most 2,048 bytes, with a valid host and no user name, spaces or backslashes",
+        ),
         ({"resolution": "4K"}, "input.resolution must be 2K or 3K"),
         ({"aspect_ratio": "5:4"}, "input.aspect_ratio must be 1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3 or 21:9"),
         ({"prompt": " "}, "input.prompt must be a text of 1 to 5,000 characters"),
@@ -133,7 +142,7 @@ def test_missing_fields_are_named(body, field, model):
 
 
 # A callback would be promised to something that is no address.
-@pytest.mark.parametrize("url", ["", "https://...", "example.com", "ftp://example.com", "https://" + "a" * 2_048, "http://"], ids=lambda url: url[:24])  # fmt: skip
+@pytest.mark.parametrize("url", ["", "https://...", "example.com", "ftp://example.com", "https://" + "a" * 2_048, "http://", *NO_ADDRESS], ids=lambda url: url[:24])  # fmt: skip
 @pytest.mark.parametrize("field", ["callback_url", "webhook"])
 def test_a_callback_needs_a_url(field, url):
     with pytest.raises(InvalidRequest) as caught:

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from apixo_samples import APIXO, LISTINGS, MODELS, image_to_image, no_store, samples, submit, text_to_image
+from apixo_samples import APIXO, LISTINGS, MODELS, image_to_image, samples, submit, text_to_image
 
 from seedgate.catalogue.load import VENDORS, load
 from seedgate.dialect import Intent
@@ -220,36 +220,6 @@ def test_webhook_is_an_alias():
     assert report(submit(with_top(webhook="https://a.example/"), "seedream-4-5")) == {"webhook": Kind.IGNORED}
 
 
-# Pictures inside a request would be lost, stored under the wrong name, or stored for a refused request.
-def test_data_urls_are_stored():
-    stored = []
-
-    def store(url):
-        stored.append(url)
-        return "sha256:" + "0" * 64
-
-    urls = ["https://example.com/1.png", "data:image/png;base64,AAAA", "DATA:image/png;base64,BBBB"]
-    assert submit(image_to_image(image_urls=urls), store=store).image.references == (
-        urls[0],
-        "sha256:" + "0" * 64,
-        "sha256:" + "0" * 64,
-    )
-    assert stored == urls[1:]
-    with pytest.raises(InvalidRequest):
-        submit(image_to_image(image_urls=[*urls, "nonsense"]), store=no_store)
-
-
-# The caller would not learn which of fourteen pictures is broken.
-def test_a_refused_data_url_names_its_place():
-    def store(url):
-        raise InvalidRequest("is not base64")
-
-    urls = ["https://example.com/1.png"] * 3 + ["data:image/png;base64,!"]
-    with pytest.raises(InvalidRequest, match=r"input\.image_urls\[3\]: is not base64") as caught:
-        submit(image_to_image(image_urls=urls), store=store)
-    assert caught.value.param == "input.image_urls[3]"
-
-
 # Prompts in some scripts would be counted wrongly, or changed on the way to the model.
 @pytest.mark.parametrize(
     "prompt",
@@ -274,7 +244,7 @@ def test_prompts_of_up_to_5000_characters_are_kept_as_sent(prompt):
 # Somebody else's charset or capitals in a header would be refused.
 @pytest.mark.parametrize(
     "value",
-    [b"application/json", b"application/json; charset=utf-8", b"Application/JSON;charset=UTF-8", b"application/vnd.api+json", b" application/json "],
+    [b"application/json", b"application/json; charset=utf-8", b"Application/JSON;charset=UTF-8", b"application/vnd.api+json", b" application/json ", b'application/json; charset="UTF-8"', b"application/json; Charset = utf-8 ; q=1", b'application/json; note="; charset=utf-16"', b"application/json;", b"application/json; charset-x=utf-16"],
     ids=lambda value: value.decode(),
 )  # fmt: skip
 def test_content_types_that_are_json(value):
@@ -284,23 +254,13 @@ def test_content_types_that_are_json(value):
 # A form or a text would be read as JSON, which browsers may send across sites without asking.
 @pytest.mark.parametrize(
     "headers",
-    [{}] + [{b"content-type": value} for value in (b"", b"text/plain", b"application/x-www-form-urlencoded", b"json", b"+json", b"multipart/form-data; boundary=application/json", b"application/jsonp", b"\xff\xfe")],
+    [{}] + [{b"content-type": value} for value in (b"", b"text/plain", b"application/x-www-form-urlencoded", b"json", b"+json", b"/+json", b"/x+json", b"a b/x+json", b"application/json; charset=utf-16", b"application/json;CHARSET=latin1", b'application/json; charset="utf-16"', b"application/json; charset=", b"application/json; charset=utf-8; charset=utf-16", b'application/json; note="a"; charset=utf-32', b"multipart/form-data; boundary=application/json", b"application/jsonp", b"\xff\xfe")],
     ids=lambda headers: repr(headers.get(b"content-type")),
 )  # fmt: skip
 def test_content_types_that_are_not(headers):
     with pytest.raises(InvalidRequest) as caught:
         submit(text_to_image(), headers=headers)
     assert caught.value.param == "Content-Type"
-
-
-# Addresses that work elsewhere would be refused here.
-@pytest.mark.parametrize(
-    "url",
-    ["https://a.example", "http://127.0.0.1:8080/x", "https://[::1]:8443/", "HTTPS://A.EXAMPLE/?q=1#f", "https://user:pw@a.example/", "https://bücher.example/ü", "https://a.example?x", "http://localhost:1/"],
-)  # fmt: skip
-def test_urls_that_are_plausible(url):
-    assert submit(with_top(request_type="callback", callback_url=url)).callback_url == url
-    assert submit(image_to_image(image_urls=[url])).image.references == (url,)
 
 
 # An unknown model would be served by another one.

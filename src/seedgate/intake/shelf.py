@@ -17,6 +17,9 @@ from seedgate.domain.errors import NoSpace
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DESK = "desk"
 """Folder of files that are still being made."""
+# For our own user only, wherever the root stands: these are strangers' pictures.
+_FOLDER_MODE = 0o700
+_FILE_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +42,11 @@ class Shelf:
         """Move a finished file from the desk to its place and give its SHA-256; on the disk when this returns."""
         with made.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fchmod(file.fileno(), _FILE_MODE)
             os.fsync(file.fileno())
         place = self.path(sha256)
         if not place.parent.is_dir():
-            place.parent.mkdir(parents=True, exist_ok=True)
+            self._make(place.parent)
             _sync(self.root)
         made.replace(place)
         _sync(place.parent)
@@ -56,7 +60,7 @@ class Shelf:
     def desk(self) -> Iterator[Path]:
         """A folder for files being made, on the same disk; gone with all that is left in it. `NoSpace` when full."""
         desks = self.root / _DESK
-        desks.mkdir(parents=True, exist_ok=True)
+        self._make(desks)
         folder = Path(tempfile.mkdtemp(dir=desks))
         try:
             yield folder
@@ -66,6 +70,11 @@ class Shelf:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder right below the root. `parents` would give the root the mode of any other folder."""
+        self.root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
 
     def clear_desk(self, *, older_than_s: float) -> None:
         """Remove what killed processes left behind. Younger folders may be in use, here or in another process."""

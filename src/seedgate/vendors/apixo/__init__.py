@@ -2,6 +2,7 @@
 
     wire.py         what travels: bodies, and the terms of a listing
     parameters.py   a submit's body into our own words, with the report of what was changed
+    urls.py         which texts are URLs that can be fetched or called
     answers.py      everything that we answer, as bytes
     dialect.py      routes, credential, and the two above put together
     listings.toml   what is offered; every point on which the vendor's pages disagree is a line there

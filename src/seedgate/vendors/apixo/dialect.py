@@ -24,6 +24,8 @@ ROUTES = tuple(
 )
 MAX_SHOWN = 64
 """How much of an unknown model's name a message repeats."""
+_JSON_TYPE = re.compile(rb"application/json|[!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]*\+json", re.IGNORECASE)
+_MEDIA_PARAMETER = re.compile(rb';[ \t]*([^=;\s]*)[ \t]*(?:=[ \t]*("(?:[^"\\]|\\.)*"|[^;]*))?')
 _TASK_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -59,7 +61,7 @@ class Apixo:
         if offer is None or not offer.listing.enabled:
             raise _unknown(request.last_segment)
         if not _is_json(request.headers.get(b"content-type", b"")):
-            raise InvalidRequest("The Content-Type header must be application/json", param="Content-Type")
+            raise InvalidRequest("The Content-Type header must be application/json in UTF-8", param="Content-Type")
         return parameters.read(offer, request.body, store_data_url)
 
     def parse_lookup(self, request: Incoming) -> Lookup:
@@ -101,11 +103,15 @@ def _unknown(name: str) -> UnknownModel:
 
 
 def _is_json(content_type: bytes) -> bool:
-    """Whether the media type is application/json or anything/…+json, whatever its parameters."""
+    """Whether the media type is application/json or anything/…+json, and no charset but UTF-8 is named."""
     if content_type == b"application/json":
         return True
-    media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type == b"application/json" or (b"/" in media_type and media_type.endswith(b"+json"))
+    media_type, semicolon, parameters = content_type.partition(b";")
+    if _JSON_TYPE.fullmatch(media_type.strip()) is None:
+        return False
+    named = _MEDIA_PARAMETER.findall(semicolon + parameters)
+    charsets = [value.strip(b'" \t').lower() for name, value in named if name.lower() == b"charset"]
+    return all(charset in {b"utf-8", b"utf8"} for charset in charsets)
 
 
 def _parameter(query: str, name: str) -> str:

@@ -1,13 +1,13 @@
 """A submit's body into our own words, for one listing.
 
 The order: fields that the listing has not are dropped and reported, types are checked by the struct of `wire`, then
-every value by the listing's own tables. Reference pictures come last, so that nothing is stored for a refused request.
+every value by the listing's own tables. Pictures inside the request are stored at the very end, when only one of them
+can still refuse it.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -19,10 +19,11 @@ from seedgate.domain.change import Change, Kind
 from seedgate.domain.errors import InvalidRequest
 from seedgate.domain.image import ImageRequest, OutputFormat, Route, Size
 from seedgate.domain.listing import Listing
+from seedgate.domain.reference import ReferenceRefused
 from seedgate.domain.sizes import SizeBounds, parse_pixels
 from seedgate.vendors.apixo import wire
+from seedgate.vendors.apixo.urls import ADDRESS_RULE, is_address, is_data_url, is_web_url
 
-MAX_REFERENCE_URL = 8_192
 MAX_STRANGERS = 16
 """Lines of the report for fields that the listing has not."""
 MAX_SHOWN = 64
@@ -32,21 +33,17 @@ MAX_SHRINK = 4
 MAX_MARKS = 30
 """Combining marks in a row: the limit of Unicode's Stream-Safe Text Format (UAX #15)."""
 
-_URL = re.compile(
-    r"https?://(?:[^\s\0-\x1f\x7f/?#\\@]*@)?"
-    r"(?:\[[0-9a-f:.]+\]|[^\s\0-\x1f\x7f/?#\\@:\[\].][^\s\0-\x1f\x7f/?#\\@:\[\]]*)(?::[0-9]{1,5})?"
-    r"(?:[/?#][^\s\0-\x1f\x7f]*)?",
-    re.IGNORECASE,
-)
+_URL = f"must be an http or https URL {ADDRESS_RULE}"
 _BOTH = {
     "request_type": "must be async or callback",
-    "callback_url": f"must be an http or https URL of at most {wire.MAX_CALLBACK_URL:,} characters",
-    "webhook": f"must be an http or https URL of at most {wire.MAX_CALLBACK_URL:,} characters",
+    "callback_url": _URL,
+    "webhook": _URL,
     "provider": "must be auto, value or official",
     "input": "must be an object",
     "input.mode": "must be text-to-image or image-to-image",
     "input.prompt": f"must be a text of 1 to {wire.MAX_PROMPT:,} characters",
     "input.max_images": f"must be an integer from 1 to {wire.MAX_IMAGES}",
+    "input.image_urls[]": "must be an http, https or data URL",
     "input.sequential_image_generation": "must be disabled or auto",
     "input.web_search": "must be true or false",
     "input.prompt_optimize_mode": "must be standard",
@@ -82,7 +79,8 @@ class Offer:
 
     def refusal(self, field: str) -> InvalidRequest:
         """The error that says what the field must be; `field` may end in an index."""
-        return InvalidRequest(f"{field} {self.rules[field.partition('[')[0]]}", param=field)
+        name, index, _ = field.partition("[")
+        return InvalidRequest(f"{field} {self.rules[f'{name}[]' if index else name]}", param=field)
 
 
 def prepare(listing: Listing) -> Offer:
@@ -132,7 +130,9 @@ def read(offer: Offer, body: bytes | memoryview, store_data_url: StoreDataUrl) -
     if sent.input is None:
         raise _required("input")
     callback_url = _callback(offer, sent, changes)
-    image = _image(offer, sent.input, sent.provider, store_data_url, changes)
+    image = _image(offer, sent.input, sent.provider, changes)
+    if image.references and any(is_data_url(url) for url in image.references):
+        image = replace(image, references=_stored(image.references, store_data_url))
     return Submission(listing=offer.listing, image=image, changes=tuple(changes), callback_url=callback_url)
 
 
@@ -189,7 +189,7 @@ def _callback(offer: Offer, sent: wire.Submit, changes: list[Change]) -> str | N
         return None
     if url is None:
         raise _required("callback_url", " when request_type is callback")
-    if not _is_url(url, wire.MAX_CALLBACK_URL):
+    if not is_address(url):
         raise offer.refusal(field)
     if field == "webhook":
         changes.append(Change(kind=Kind.MAPPED, field=field, used="callback_url", why="read as callback_url"))
@@ -198,14 +198,7 @@ def _callback(offer: Offer, sent: wire.Submit, changes: list[Change]) -> str | N
     return url
 
 
-def _is_url(text: str, limit: int) -> bool:
-    """Whether the text is plausible; which addresses may be called is decided where they are called."""
-    return len(text) <= limit and _URL.fullmatch(text) is not None
-
-
-def _image(
-    offer: Offer, given: wire.Input, provider: str | None, store_data_url: StoreDataUrl, changes: list[Change]
-) -> ImageRequest:
+def _image(offer: Offer, given: wire.Input, provider: str | None, changes: list[Change]) -> ImageRequest:
     if given.mode is None:
         raise _required("input.mode")
     sequential = given.sequential_image_generation == "auto"
@@ -223,7 +216,7 @@ def _image(
         web_search=given.web_search is True,
         prompt_rewriting=given.prompt_optimize_mode,
         route=Route.AUTO if provider is None else Route(provider),
-        references=_references(offer, given, store_data_url, changes),
+        references=_references(offer, given, changes),
     )
 
 
@@ -326,10 +319,8 @@ def _outdone(field: str, given: str) -> Change:
     return Change(kind=Kind.IGNORED, field=field, given=given, why="input.size is given")
 
 
-def _references(
-    offer: Offer, given: wire.Input, store_data_url: StoreDataUrl, changes: list[Change]
-) -> tuple[str, ...]:
-    """The addresses of the reference pictures; pictures inside the request are stored, once all of it is right.
+def _references(offer: Offer, given: wire.Input, changes: list[Change]) -> tuple[str, ...]:
+    """The URLs of the reference pictures as sent, with those that hold their picture themselves.
 
     The vendor's own text-to-image sample has `image_urls` (https://apixo.ai/docs/models/image/seedream-5-0, November
     2026), so they are no error there.
@@ -345,27 +336,34 @@ def _references(
     if not 1 <= len(urls) <= model.max_references:
         raise offer.refusal("input.image_urls")
     for index, url in enumerate(urls):
-        if not _is_data_url(url) and not _is_url(url, MAX_REFERENCE_URL):
-            raise InvalidRequest(f"input.image_urls[{index}] must be an http, https or data URL", param=_nth(index))
+        if is_data_url(url) or is_address(url):
+            continue
+        if is_web_url(url):
+            raise InvalidRequest(f"{_nth(index)} {_URL}", param=_nth(index))
+        raise offer.refusal(_nth(index))
     _report_clamp(given, len(urls), model.max_pictures_and_references, changes)
-    return tuple(_reference(index, url, store_data_url) for index, url in enumerate(urls))
+    return tuple(urls)
 
 
 def _nth(index: int) -> str:
     return f"input.image_urls[{index}]"
 
 
-def _is_data_url(url: str) -> bool:
-    return url[:5].lower() == "data:"
+def _stored(urls: tuple[str, ...], store_data_url: StoreDataUrl) -> tuple[str, ...]:
+    return tuple(_reference(index, url, store_data_url) for index, url in enumerate(urls))
 
 
 def _reference(index: int, url: str, store_data_url: StoreDataUrl) -> str:
-    if not _is_data_url(url):
+    if not is_data_url(url):
         return url
     try:
         return store_data_url(url)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{_nth(index)}: {error.message}", param=_nth(index)) from None
+        why = error.message
+    except ReferenceRefused as error:
+        # Its own message counts the data URLs by themselves.
+        why = error.reason.sentence
+    raise InvalidRequest(f"{_nth(index)}: {why}", param=_nth(index))
 
 
 def _report_clamp(given: wire.Input, references: int, limit: int, changes: list[Change]) -> None:

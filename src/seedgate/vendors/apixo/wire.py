@@ -17,7 +17,6 @@ from seedgate.domain.reason import Reason
 MAX_PROMPT = 5_000
 """Code points after NFC."""
 MAX_IMAGES = 10
-MAX_CALLBACK_URL = 2_048
 
 
 class Input(msgspec.Struct, frozen=True):
