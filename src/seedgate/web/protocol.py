@@ -72,9 +72,7 @@ class JoinedTransport:
 class _Trailers(list[tuple[bytes, bytes]]):
     """Stands where the headers stood once a head is complete: trailers are counted and dropped, never merged."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.left = limit
+    left = 0
 
     def append(self, field: tuple[bytes, bytes]) -> None:
         """Forget a trailer."""
@@ -99,6 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._body_size = 0
         self._framing = 0
+        self._trailers = _Trailers()
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; those that were sent after it wait."""
         self._extensions = {RESPOND: self._respond}
@@ -166,7 +165,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_since, self._head_size = None, 0
         self._body_since, self._body_size, self._framing = self.loop.time(), 0, 0
         super().on_headers_complete()
-        self.headers = _Trailers(self.head_bytes)
+        self._trailers.left = self.head_bytes
+        self.headers = self._trailers
         # The application runs in the loop's next turn, so it finds this in its scope.
         cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
 
