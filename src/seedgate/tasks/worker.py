@@ -74,11 +74,6 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    @property
-    def in_hand(self) -> int:
-        """Slots claimed and not yet settled."""
-        return len(self._running)
-
     async def _claim(self) -> bool:
         stages = Counter(running.stage for running in self._running.values())
         want = self._hand - stages[Stage.DRAWING]
