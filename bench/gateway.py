@@ -12,7 +12,7 @@ from uuid import UUID
 
 from bench import machine
 from seedgate.accounts.credits import grant
-from seedgate.accounts.issue import KeyLimits, create_key
+from seedgate.accounts.issue import UNLIMITED, create_key
 from seedgate.compose.ground import Ground, open_ground
 from seedgate.ids import KeyKind
 from seedgate.settings import load
@@ -111,13 +111,13 @@ async def open_gateway(folder: Path) -> AsyncIterator[Gateway]:
 
 async def _accounts(ground: Ground) -> dict[UUID, str]:
     keys = {}
-    limits = KeyLimits(submits_per_minute=None, concurrent_tasks=None)
     database, ids = ground.database, ground.ids
     for number in range(ACCOUNTS):
         account = f"caller {number}"
-        keys[account] = await create_key(
-            database, ids, ground.secret, account=account, name="bench", kind=KeyKind.TEST, limits=limits
+        issued = await create_key(
+            database, ids, ground.secret, account=account, name="bench", kind=KeyKind.TEST, limits=UNLIMITED
         )
+        keys[account] = issued.key
         await grant(database, ids, account=account, amount_micros=CREDIT_MICROS, reason="bench", actor="bench")
     rows = await database.fetch("SELECT id, name FROM account")
     return {row["id"]: keys[row["name"]] for row in rows if row["name"] in keys}

@@ -10,9 +10,10 @@ import asyncpg
 
 from seedgate.clock import Clock
 from seedgate.domain.ledger import Entry
+from seedgate.domain.limits import Defaults
 from seedgate.ids import Ids
 from seedgate.store import access, ledger
-from seedgate.store.accept import NewTask, Verdict, accept
+from seedgate.store.accept import NewTask, Offer, Terms, Verdict, accept
 from seedgate.store.database import Database, Dsn
 
 TEMPLATE = "seedgate_template"
@@ -39,11 +40,18 @@ class World:
     ids: Ids = field(default_factory=Ids)
     clock: Clock = field(default_factory=Clock)
 
-    async def account(self, *, credit: int = 10**9, concurrent: int | None = None) -> UUID:
+    async def account(
+        self, *, credit: int = 10**9, concurrent: int | None = None, per_minute: int | None = None
+    ) -> UUID:
         account_id = self.ids.new()
         async with self.database.write() as tx:
             await access.ensure_account(tx, account_id=account_id, name=account_id.hex, mode="test")
-            await tx.execute("UPDATE account SET concurrent_tasks = $2 WHERE id = $1", account_id, concurrent)
+            await tx.execute(
+                "UPDATE account SET concurrent_tasks = $2, submits_per_minute = $3 WHERE id = $1",
+                account_id,
+                concurrent,
+                per_minute,
+            )
             if credit:
                 grant = ledger.Adjustment(
                     id=self.ids.new(),
@@ -62,6 +70,7 @@ class World:
         *,
         per_minute: int | None = None,
         concurrent: int | None = None,
+        budget: int | None = None,
         digest: bytes | None = None,
     ) -> UUID:
         key_id = self.ids.new()
@@ -75,6 +84,7 @@ class World:
                 digest=digest or secrets.token_bytes(32),
                 submits_per_minute=per_minute,
                 concurrent_tasks=concurrent,
+                budget_micros=budget,
             )
             await access.add_key(tx, key)
         return key_id
@@ -84,23 +94,26 @@ class World:
             "id": self.ids.new(),
             "account_id": account_id,
             "key_id": key_id,
-            "listing_id": "apixo/seedream-4-5",
-            "listing_version": 1,
-            "lane": "engine:blank",
             "pictures": 1,
             "slots": 1,
             "has_references": False,
-            "unit_price_micros": PRICE,
             "request": "{}",
             "changes": "[]",
             "callback_url": None,
             "answer": b"answer",
-            "deadline_s": 180,
         }
-        return NewTask(**(values | changes))
+        offer: dict[str, Any] = {
+            "listing_id": "apixo/seedream-4-5",
+            "listing_version": 1,
+            "lane": "engine:blank",
+            "unit_price_micros": PRICE,
+        }
+        offer |= {name: changes.pop(name) for name in [*offer, "price_version"] if name in changes}
+        return NewTask(**(values | changes), offer=Offer(**offer))
 
-    async def accept(self, *tasks: NewTask) -> list[Verdict]:
-        return await accept(self.database.write_lane, tasks)
+    async def accept(self, *tasks: NewTask, deadline_s: int = 180, defaults: Defaults | None = None) -> list[Verdict]:
+        terms = Terms(deadline_s=deadline_s, defaults=defaults or Defaults())
+        return await accept(self.database.write_lane, tasks, terms)
 
     async def balance(self, account_id: UUID) -> tuple[int, int, int]:
         """Available, held, open holds."""

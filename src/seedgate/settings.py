@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seedgate.domain.errors import BadSettings
@@ -24,6 +24,10 @@ class Limits(_Part):
 
     submits_per_minute: int = Field(ge=0, le=60_000_000)
     concurrent_tasks: int = Field(ge=0, le=1_000_000_000)
+    polls_per_minute: int = Field(ge=0, le=60_000_000)
+    refusals_per_second: int = Field(ge=0, le=60_000_000)
+    max_waiting: int = Field(ge=0, le=1_000_000_000)
+    max_waiting_per_account: int = Field(ge=0, le=1_000_000_000)
     body_bytes: int = Field(ge=1024, le=1 << 24)
     image_body_bytes: int = Field(ge=1024, le=1 << 28)
     head_s: float = Field(gt=0)
@@ -72,6 +76,7 @@ class Settings(BaseSettings):
     blobs_url: str
     public_url: str
     files_url: str
+    trusted_proxies: list[IPvAnyNetwork]
     secret_key: SecretStr
     secret_key_file: str
     log_level: Literal["debug", "info", "warning", "error"]

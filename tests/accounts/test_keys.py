@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from world import World
 
-from seedgate.accounts.issue import DEVELOPMENT_KEY_FILE, KeyLimits, create_key, development_key
+from seedgate.accounts.issue import DEVELOPMENT_KEY_FILE, UNLIMITED, create_key, development_key
 from seedgate.accounts.keys import Keys
 from seedgate.accounts.secret import Secret, check, load
 from seedgate.clock import Clock
@@ -24,7 +24,6 @@ from seedgate.ids import Ids, KeyKind
 from seedgate.store.database import Database
 
 SECRET = Secret(b"s" * 32)
-UNLIMITED = KeyLimits(submits_per_minute=None, concurrent_tasks=None)
 
 
 @dataclass
@@ -43,7 +42,10 @@ def _keys(database: Database, hand: Hand, *, development: bool = True) -> Keys:
 
 
 async def _make(world: World, kind: KeyKind = KeyKind.TEST, name: str = "k", account: str = "acme") -> str:
-    return await create_key(world.database, world.ids, SECRET, account=account, name=name, kind=kind, limits=UNLIMITED)
+    issued = await create_key(
+        world.database, world.ids, SECRET, account=account, name=name, kind=kind, limits=UNLIMITED
+    )
+    return issued.key
 
 
 # If this failed, every request would cost a question, or a revoked key would go on working.
@@ -114,7 +116,9 @@ async def test_expired_keys_are_refused(world: World) -> None:
 # If this failed, the database would hold something that opens it.
 async def test_no_key_is_stored(world: World) -> None:
     key = await _make(world)
-    rows = await world.database.fetch("SELECT to_jsonb(k)::text AS row FROM api_key k")
+    rows = await world.database.fetch(
+        "SELECT concat(to_jsonb(k), to_jsonb(s)) AS row FROM api_key k JOIN key_secret s ON s.key_id = k.id"
+    )
     body = key.split("_")[2]
     assert body not in rows[0]["row"]
     assert body[8:] not in rows[0]["row"]

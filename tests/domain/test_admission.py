@@ -1,11 +1,12 @@
 """The pure model of who is let in; the database is held against it elsewhere."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedgate.domain.admission import AccountState, Books, Code, KeyState, Request, admit
+from seedgate.domain.admission import RETRY_US, AccountState, Books, Code, KeyState, Memory, Request, admit
 from seedgate.domain.limits import MINUTE_US, gcra
 
 ACCOUNT, KEY = UUID(int=1), UUID(int=2)
@@ -30,10 +31,38 @@ def test_decisions_are_greedy_in_arrival_order() -> None:
     assert books.accounts[ACCOUNT].avail_micros == 0
 
 
-# If this failed, a switched-off key could still spend.
-def test_a_blocked_key_gets_nothing() -> None:
-    decisions, _ = admit(_books(blocked=True), [_request(1, 1)], now_us=0)
-    assert [d.code for d in decisions] == [Code.BLOCKED]
+# If this failed, a frozen account could still spend.
+def test_a_frozen_account_gets_nothing() -> None:
+    books = _books()
+    books = replace(books, accounts={ACCOUNT: replace(books.accounts[ACCOUNT], frozen=True)})
+    decisions, _ = admit(books, [_request(1, 1)], now_us=0)
+    assert [d.code for d in decisions] == [Code.FROZEN]
+
+
+# If this failed, a key could spend more than its budget, or be refused what is left of it.
+def test_a_budget_is_spent_exactly() -> None:
+    decisions, books = admit(
+        _books(budget_micros=50), [_request(n, a) for n, a in enumerate((40, 20, 10, 1))], now_us=0
+    )
+    assert [d.code for d in decisions] == [Code.ACCEPTED, Code.BUDGET, Code.ACCEPTED, Code.BUDGET]
+    assert books.keys[KEY].spent_micros == 50
+
+
+# If this failed, somebody who means to submit twice would get one picture, or one who retries would pay twice.
+def test_without_a_key_only_a_young_retry_is_a_replay() -> None:
+    def submit(number: int, memory: Memory) -> Request:
+        return _request(number, 1, idempotency_key="=f", memory=memory)
+
+    first = [submit(1, Memory.FRESH), submit(2, Memory.FRESH), submit(3, Memory.RETRY)]
+    decisions, books = admit(_books(), first, now_us=0)
+    assert [(d.code, d.task_id and d.task_id.int) for d in decisions] == [
+        (Code.ACCEPTED, 1),
+        (Code.ACCEPTED, 2),
+        (Code.REPLAY, 2),
+    ]
+    (young,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=RETRY_US - 1)
+    (old,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=RETRY_US)
+    assert (young.code, old.code) == (Code.REPLAY, Code.ACCEPTED)
 
 
 # If this failed, money could appear or vanish while submits are decided.

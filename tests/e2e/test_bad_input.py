@@ -118,21 +118,21 @@ async def test_foreign_tasks_are_like_unknown_ones(gateway: Gateway, caller: Cal
 
     with EmbeddedServer.open(gateway.data) as server:
         database = Database(Dsn(server.dsn_kwargs))
-        key = await issue.create_key(
+        issued = await issue.create_key(
             database,
             Ids(),
             secret.load(gateway.data, given="", file=""),
             account="stranger",
             name="first",
             kind=KeyKind.TEST,
-            limits=issue.KeyLimits(submits_per_minute=None, concurrent_tasks=None),
+            limits=issue.UNLIMITED,
         )
         await database.close()
     answers = []
     for task_id in (data["taskId"], Ids().new().hex, "task_12345678"):
         for model in ("seedream-4-5", "seedream-5-0"):
             url = f"{gateway.url}/statusTask/{model}?taskId={task_id}"
-            async with caller.session.get(url, headers={"Authorization": f"Bearer {key}"}) as response:
+            async with caller.session.get(url, headers={"Authorization": f"Bearer {issued.key}"}) as response:
                 answers.append((response.status, await response.read()))
     assert len(set(answers)) == 1
     assert answers[0][0] == 404

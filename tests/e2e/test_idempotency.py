@@ -46,7 +46,7 @@ async def test_another_body_is_refused(caller: Caller) -> None:
 async def test_a_refusal_is_not_remembered(gateway: Gateway, caller: Caller) -> None:
     with EmbeddedServer.open(gateway.data) as server:
         database = Database(Dsn(server.dsn_kwargs))
-        key = await issue.create_key(
+        issued = await issue.create_key(
             database,
             Ids(),
             secret.load(gateway.data, given="", file=""),
@@ -55,7 +55,7 @@ async def test_a_refusal_is_not_remembered(gateway: Gateway, caller: Caller) -> 
             kind=KeyKind.TEST,
             limits=issue.KeyLimits(submits_per_minute=60, concurrent_tasks=10),
         )
-        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "broke"}
+        headers = {"Authorization": f"Bearer {issued.key}", "Idempotency-Key": "broke"}
         status, answer = await caller.submit(BODY, **headers)
         assert (status, answer) == (402, {"code": 402, "message": "Insufficient credits", "data": None})
         status, answer = await caller.submit(BODY, "seedream-5-0", **headers)

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import PRICE, World, model_database
 
-from seedgate.domain.admission import AccountState, Books, Code, KeyState, Request, Stored, admit
+from seedgate.domain.admission import AccountState, Books, Code, KeyState, Memory, Request, Stored, admit
 from seedgate.domain.errors import Unavailable
-from seedgate.store.accept import NewTask, Verdict
+from seedgate.domain.limits import Defaults
+from seedgate.store.accept import NewTask, Terms, Verdict
 from seedgate.store.database import Database
 
 
@@ -128,7 +129,9 @@ async def test_a_key_that_does_not_exist_is_the_only_one_to_suffer(world: World)
 
     account = await world.account()
     key = await world.key(account)
-    combine: Combiner[NewTask, Verdict] = Combiner(lambda batch: accept(world.database.write_lane, batch))
+    combine: Combiner[NewTask, Verdict] = Combiner(
+        lambda batch: accept(world.database.write_lane, batch, Terms(deadline_s=180))
+    )
     tasks = [world.task(account, key) for _ in range(7)]
     tasks.insert(3, world.task(account, world.ids.new()))
     results = await asyncio.gather(*(combine(task) for task in tasks), return_exceptions=True)
@@ -144,7 +147,7 @@ async def test_32_concurrent_submits_are_one_commit(world: World) -> None:
     account = await world.account()
     key = await world.key(account)
     lane = world.database.write_lane
-    combine: Combiner[NewTask, Verdict] = Combiner(lambda batch: accept(lane, batch))
+    combine: Combiner[NewTask, Verdict] = Combiner(lambda batch: accept(lane, batch, Terms(deadline_s=180)))
     statements = lane.statements
     await asyncio.gather(*(combine(world.task(account, key)) for _ in range(32)))
     assert lane.statements - statements == 1
@@ -170,37 +173,51 @@ async def test_an_outage_is_unavailable(world: World) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A batch, and the limits of the two accounts and three keys that it is about."""
+    """A few batches, and the limits of the two accounts and three keys that they are about."""
 
     credits: tuple[int, int]
     account_limits: tuple[int | None, int | None]
+    account_rates: tuple[int | None, int | None]
+    frozen: tuple[bool, bool]
     rates: tuple[int | None, int | None, int | None]
     key_limits: tuple[int | None, int | None, int | None]
-    batches: tuple[tuple[tuple[int, int, int, str | None, int], ...], ...]
+    budgets: tuple[int | None, int | None, int | None]
+    defaults: Defaults
+    batches: tuple[tuple[tuple[int, int, int, tuple[str, Memory] | None, int], ...], ...]
     """Per submit: key, pictures, price, idempotency key, content."""
+    shifts: tuple[int, ...]
+    """Minutes that pass before each batch."""
 
 
-_LIMIT = st.none() | st.integers(1, 4)
+_LIMIT = st.none() | st.integers(0, 4)
+_RATE = st.none() | st.sampled_from((0, 1, 2, 3, 7))
+_NAMED = st.tuples(st.sampled_from(("a", "b", "c")), st.just(Memory.NAMED))
+_CONTENT = st.tuples(st.sampled_from(("=d", "=e")), st.sampled_from((Memory.FRESH, Memory.RETRY)))
 _SUBMIT = st.tuples(
     st.integers(0, 2),
     st.integers(1, 4),
     st.sampled_from((0, 1, 35_000)),
-    st.none() | st.sampled_from(("a", "b", "c")),
+    st.none() | _NAMED | _CONTENT,
     st.integers(0, 1),
 )
 _CASES = st.builds(
     Case,
     credits=st.tuples(*[st.sampled_from((0, 1, 70_000, 200_000, 10**9))] * 2),
     account_limits=st.tuples(_LIMIT, _LIMIT),
-    rates=st.tuples(*[st.none() | st.sampled_from((1, 2, 3, 7))] * 3),
+    account_rates=st.tuples(_RATE, _RATE),
+    frozen=st.tuples(st.just(False), st.booleans()),
+    rates=st.tuples(_RATE, _RATE, _RATE),
     key_limits=st.tuples(_LIMIT, _LIMIT, _LIMIT),
-    batches=st.lists(st.lists(_SUBMIT, min_size=1, max_size=12).map(tuple), min_size=1, max_size=3).map(tuple),
+    budgets=st.tuples(*[st.none() | st.sampled_from((0, 70_000, 140_001))] * 3),
+    defaults=st.builds(Defaults, submits_per_minute=_RATE, concurrent_tasks=_LIMIT),
+    batches=st.lists(st.lists(_SUBMIT, min_size=1, max_size=12).map(tuple), min_size=3, max_size=3).map(tuple),
+    shifts=st.tuples(*[st.sampled_from((0, 0, 1, 14, 15, 20))] * 3),
 )
 
 
 # If this failed, the database and the model that is reasoned about would disagree about who is let in.
 @given(case=_CASES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_database_decides_like_the_model(case: Case, server) -> None:
     asyncio.run(_compare(case, server))
 
@@ -210,32 +227,48 @@ async def _compare(case: Case, server) -> None:
     world = World(database)
     try:
         accounts = [
-            await world.account(credit=c, concurrent=n) for c, n in zip(case.credits, case.account_limits, strict=True)
+            await world.account(credit=c, concurrent=n, per_minute=r)
+            for c, n, r in zip(case.credits, case.account_limits, case.account_rates, strict=True)
         ]
         owners = (accounts[0], accounts[0], accounts[1])
         keys = [
-            await world.key(owner, per_minute=rate, concurrent=limit)
-            for owner, rate, limit in zip(owners, case.rates, case.key_limits, strict=True)
+            await world.key(owner, per_minute=rate, concurrent=limit, budget=budget)
+            for owner, rate, limit, budget in zip(owners, case.rates, case.key_limits, case.budgets, strict=True)
         ]
-        books = Books(
-            accounts={
-                a: AccountState(avail_micros=c, concurrent_tasks=n)
-                for a, c, n in zip(accounts, case.credits, case.account_limits, strict=True)
-            },
-            keys={
-                k: KeyState(account_id=o, submits_per_minute=r, concurrent_tasks=n)
-                for k, o, r, n in zip(keys, owners, case.rates, case.key_limits, strict=True)
-            },
-            idempotency={},
-        )
-        for batch in case.batches:
-            books = await _compare_batch(world, books, [_submit(world, keys, owners, *submit) for submit in batch])
+        async with database.write() as tx:
+            for account, frozen in zip(accounts, case.frozen, strict=True):
+                await tx.execute("UPDATE account SET frozen = $2 WHERE id = $1", account, frozen)
+            await tx.execute("UPDATE clock SET shift = '0'")
+        books = _books(case, accounts, owners, keys)
+        for shift, batch in zip(case.shifts, case.batches, strict=True):
+            async with database.write() as tx:
+                await tx.execute("UPDATE clock SET shift = shift + make_interval(mins => $1)", shift)
+            tasks = [_submit(world, keys, owners, *submit) for submit in batch]
+            books = await _compare_batch(world, books, tasks, case.defaults)
         assert await world.findings() == []
     finally:
         await database.close()
 
 
-def _submit(world: World, keys, owners, key: int, pictures: int, price: int, name: str | None, content: int) -> NewTask:
+def _books(case: Case, accounts, owners, keys) -> Books:
+    return Books(
+        accounts={
+            a: AccountState(avail_micros=c, concurrent_tasks=n, submits_per_minute=r, frozen=f)
+            for a, c, n, r, f in zip(
+                accounts, case.credits, case.account_limits, case.account_rates, case.frozen, strict=True
+            )
+        },
+        keys={
+            k: KeyState(account_id=o, submits_per_minute=r, concurrent_tasks=n, budget_micros=b)
+            for k, o, r, n, b in zip(keys, owners, case.rates, case.key_limits, case.budgets, strict=True)
+        },
+        idempotency={},
+    )
+
+
+def _submit(
+    world: World, keys, owners, key: int, pictures: int, price: int, name: tuple[str, Memory] | None, content: int
+) -> NewTask:
     task_id = world.ids.new()
     return world.task(
         owners[key],
@@ -244,36 +277,42 @@ def _submit(world: World, keys, owners, key: int, pictures: int, price: int, nam
         pictures=pictures,
         slots=pictures,
         unit_price_micros=price,
-        idempotency_key=name,
+        idempotency_key=name[0] if name else None,
+        memory=name[1] if name else Memory.NAMED,
         fingerprint=bytes([content]) * 32 if name else None,
         answer=task_id.bytes,
     )
 
 
-async def _compare_batch(world: World, books: Books, batch: list[NewTask]) -> Books:
+async def _compare_batch(world: World, books: Books, batch: list[NewTask], defaults: Defaults) -> Books:
     # The rate depends on the moment of the decision, which the database takes: the stored one is read back.
-    verdicts = await world.accept(*batch)
+    verdicts = await world.accept(*batch, defaults=defaults)
     (clock,) = await world.database.fetch("SELECT (extract(epoch FROM seedgate_now()) * 1000000)::bigint AS us")
     requests = [
         Request(
             task_id=t.id,
             key_id=t.key_id,
-            amount_micros=t.unit_price_micros * t.pictures,
+            amount_micros=t.offer.unit_price_micros * t.pictures,
             idempotency_key=t.idempotency_key,
+            memory=t.memory,
             fingerprint=t.fingerprint or b"",
         )
         for t in batch
     ]
     created = await world.database.fetch(
-        "SELECT max(created_at) AS at FROM task WHERE id = ANY ($1::uuid[])", [t.id for t in batch]
+        "SELECT (extract(epoch FROM max(created_at)) * 1000000)::bigint AS us FROM task WHERE id = ANY ($1::uuid[])",
+        [t.id for t in batch],
     )
-    now_us = clock["us"] if created[0]["at"] is None else round(created[0]["at"].timestamp() * 1_000_000)
-    decisions, after = admit(books, requests, now_us=now_us)
+    exact = created[0]["us"] is not None
+    now_us = created[0]["us"] if exact else clock["us"]
+    decisions, after = admit(books, requests, now_us=now_us, defaults=defaults)
     assert [v.code for v in verdicts] == [d.code for d in decisions]
     for verdict, decision in zip(verdicts, decisions, strict=True):
         if decision.code in {Code.ACCEPTED, Code.REPLAY}:
             assert decision.task_id is not None
             assert verdict.answer == decision.task_id.bytes
+        if exact:
+            assert (verdict.wait_us, verdict.room) == (decision.wait_us, decision.room)
     await _compare_rows(world, after)
     return after
 
@@ -281,17 +320,25 @@ async def _compare_batch(world: World, books: Books, batch: list[NewTask]) -> Bo
 async def _compare_rows(world: World, books: Books) -> None:
     for account_id, state in books.accounts.items():
         assert await world.balance(account_id) == (state.avail_micros, state.held_micros, state.open_holds)
+        (row,) = await world.database.fetch("SELECT tat_us FROM account WHERE id = $1", account_id)
+        assert row["tat_us"] == state.tat_us
     rows = await world.database.fetch(
-        "SELECT key_id, open_holds, tat_us FROM key_state WHERE key_id = ANY ($1::uuid[])", list(books.keys)
+        "SELECT key_id, open_holds, spent_micros, tat_us FROM key_state WHERE key_id = ANY ($1::uuid[])",
+        list(books.keys),
     )
     for row in rows:
         state = books.keys[row["key_id"]]
-        assert row["open_holds"] == state.open_holds
-        if state.submits_per_minute is not None:
-            assert row["tat_us"] == state.tat_us
+        assert (row["open_holds"], row["spent_micros"], row["tat_us"]) == (
+            state.open_holds,
+            state.spent_micros,
+            state.tat_us,
+        )
     stored = await world.database.fetch(
-        "SELECT key_id, key, fingerprint, task_id FROM idempotency WHERE key_id = ANY ($1::uuid[])", list(books.keys)
+        "SELECT key_id, key, fingerprint, task_id, (extract(epoch FROM at) * 1000000)::bigint AS at_us FROM idempotency"
+        " WHERE key_id = ANY ($1::uuid[])",
+        list(books.keys),
     )
     assert {
-        (r["key_id"], r["key"]): Stored(fingerprint=r["fingerprint"], task_id=r["task_id"]) for r in stored
+        (r["key_id"], r["key"]): Stored(fingerprint=r["fingerprint"], task_id=r["task_id"], at_us=r["at_us"])
+        for r in stored
     } == dict(books.idempotency)

@@ -16,6 +16,7 @@ BUGS = {
     "I4 subject": "UPDATE posting SET subject_id = gen_random_uuid() WHERE entry = 2",
     "I5": "DELETE FROM image",
     "I8": "UPDATE key_state SET open_holds = open_holds + 1",
+    "I8 budget": "UPDATE key_state SET spent_micros = spent_micros + 1",
     "I8 slots": "UPDATE slot SET state = 1 WHERE ordinal = 0",
     "I14": "DELETE FROM event WHERE kind = 1",
 }

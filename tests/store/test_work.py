@@ -78,10 +78,10 @@ def bench(world: World) -> Bench:
     return Bench(world)
 
 
-async def _task(world: World, account: UUID | None = None, **changes: object) -> UUID:
+async def _task(world: World, account: UUID | None = None, *, deadline_s: int = 180, **changes: object) -> UUID:
     account = account or await world.account()
     task = world.task(account, await world.key(account), **changes)
-    await world.accept(task)
+    await world.accept(task, deadline_s=deadline_s)
     return task.id
 
 

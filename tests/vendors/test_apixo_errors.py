@@ -71,17 +71,10 @@ def test_insufficient_balance():
     assert APIXO.render_error(error, None).status == 402
 
 
-# A caller that must wait would not learn how long, or wait for nothing.
-@pytest.mark.parametrize(
-    ("retry_after_s", "header"),
-    [(None, None), (0, b"1"), (0.2, b"1"), (1.0, b"1"), (1.01, b"2"), (-5, b"1"), (59.5, b"60"), (10**9, b"86400"), (float("inf"), b"86400"), (float("nan"), b"1")],
-    ids=str,
-)  # fmt: skip
-@pytest.mark.parametrize("kind", tree(errors.Refused), ids=lambda kind: kind.__name__)
-def test_retry_after(kind, retry_after_s, header):
-    answer = APIXO.render_error(kind(retry_after_s=retry_after_s), None)
-    body(answer)
-    assert dict(answer.headers).get(b"retry-after") == header
+# The budget of a key is no matter of the vendor's pages: one status, whatever the model.
+def test_a_spent_budget_is_402_everywhere():
+    for listing in ("seedream-5-0", "seedream-4-5"):
+        assert APIXO.render_error(errors.BudgetExceeded(), question("", listing, Intent.SUBMIT)).status == 402
 
 
 # Unknown tasks, foreign tasks and tasks of another model could be told apart.

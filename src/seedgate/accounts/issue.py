@@ -1,55 +1,145 @@
-"""Making keys, and the account and key that development mode starts with."""
+"""Making, rotating and revoking keys, and the account and key that development mode starts with."""
 
 import os
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from seedgate.accounts.secret import Secret
-from seedgate.domain.errors import AlreadyExists, Forbidden, InvalidRequest
+from seedgate.domain.errors import AlreadyExists, Forbidden, InvalidRequest, NotFound
+from seedgate.domain.image import Route
 from seedgate.domain.ledger import Entry
+from seedgate.domain.money import MAX_AMOUNT_MICROS
 from seedgate.ids import Ids, KeyKind, key_digest, key_prefix, well_formed_key
-from seedgate.store.access import NewKey, add_key, ensure_account, find_keys
-from seedgate.store.database import Database
+from seedgate.store import access
+from seedgate.store.access import KeyMatch, NewKey
+from seedgate.store.database import Database, Tx
 from seedgate.store.ledger import Adjustment, adjust
 
 DEVELOPMENT_ACCOUNT = "development"
 DEVELOPMENT_KEY_FILE = "development.key"
 MAX_NAME = 200
+MAX_RATE = 60_000_000
+MAX_TASKS = 1_000_000_000
+MAX_MODELS = 100
+MAX_OVERLAP = timedelta(days=30)
+_MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _GRANT_KEY = "development credit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLimits:
-    """What a key may do; None is no limit."""
+    """What a key may do. A limit of None is the default, 0 is no limit; no budget is any, no models are all."""
 
-    submits_per_minute: int | None
-    concurrent_tasks: int | None
+    submits_per_minute: int | None = None
+    concurrent_tasks: int | None = None
+    polls_per_minute: int | None = None
+    budget_micros: int | None = None
+    models: tuple[str, ...] | None = None
+    route: Route = Route.AUTO
+    manages_keys: bool = False
+    expires_at: datetime | None = None
+    """Aware."""
+
+
+UNLIMITED = KeyLimits(submits_per_minute=0, concurrent_tasks=0, polls_per_minute=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A key as it is shown once."""
+
+    key_id: UUID
+    key: str
 
 
 async def create_key(
     database: Database, ids: Ids, secret: Secret, *, account: str, name: str, kind: KeyKind, limits: KeyLimits
-) -> str:
-    """Make a key for the account called `account`, which is made if there is none; the key is returned once, here.
+) -> Issued:
+    """Make a key for the account called `account`, which is made if there is none; the key is given once, here.
 
-    Raises InvalidRequest when the account has a key of that name, Forbidden when the account is of the other mode.
+    Raises InvalidRequest when the account has a key of that name or a limit is none, Forbidden when the account is of
+    the other mode.
     """
     if not all(0 < len(text) <= MAX_NAME for text in (account, name)):
         raise InvalidRequest(f"A name has 1 to {MAX_NAME} characters", param="name")
+    check_limits(limits)
     mode = "live" if kind is KeyKind.LIVE else "test"
-    key = ids.api_key(kind)
     try:
         async with database.write() as tx:
-            account_id, _ = await ensure_account(tx, account_id=ids.new(), name=account, mode=mode)
+            account_id, _ = await access.ensure_account(tx, account_id=ids.new(), name=account, mode=mode)
             rows = await tx.fetch("SELECT mode FROM account WHERE id = $1", account_id)
             if rows[0]["mode"] != mode:
                 raise Forbidden(f"The account {account!r} is a {rows[0]['mode']} account; it takes no {kind} key")
-            await add_key(
-                tx, _new_key(ids, secret, account_id=account_id, name=name, kind=kind, key=key, limits=limits)
-            )
+            return await _issue(tx, ids, secret, account_id=account_id, name=name, kind=kind, limits=limits)
     except AlreadyExists:
         raise InvalidRequest(f"The account {account!r} has a key called {name!r}", param="name") from None
-    return key
+
+
+async def rotate_key(
+    database: Database, ids: Ids, secret: Secret, wanted: str, *, overlap: timedelta, account_id: UUID | None = None
+) -> Issued:
+    """Give a key another secret; the old one works for `overlap` more. Limits, budget and idempotency stay the key's.
+
+    `wanted` is an id, a shown prefix, or a name; `account_id` bounds where it is looked for. Raises NotFound,
+    InvalidRequest for an ambiguous name, a revoked key or an overlap that is none.
+    """
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise InvalidRequest(f"The overlap is at most {MAX_OVERLAP.days} days", param="overlap")
+    async with database.write() as tx:
+        match = await _the_key(tx, wanted, account_id)
+        if match.revoked_at is not None:
+            raise InvalidRequest(f"The key {match.name!r} is revoked; make another", param="key")
+        key = ids.api_key(KeyKind(match.kind))
+        await access.retire_secrets(tx, match.key_id, overlap=overlap)
+        await access.add_secret(tx, match.key_id, prefix=key_prefix(key), digest=_digest(secret, key))
+    return Issued(key_id=match.key_id, key=key)
+
+
+async def revoke_key(database: Database, wanted: str, *, account_id: UUID | None = None) -> KeyMatch:
+    """End a key: within five seconds no process lets it in. What it has submitted goes on. Revoking twice is no error.
+
+    Raises NotFound, or InvalidRequest for an ambiguous name.
+    """
+    async with database.write() as tx:
+        match = await _the_key(tx, wanted, account_id)
+        await access.revoke_key(tx, match.key_id)
+    return match
+
+
+def check_limits(limits: KeyLimits) -> None:
+    """Raise InvalidRequest that names the limit which is none."""
+    _check_number("submits_per_minute", limits.submits_per_minute, MAX_RATE)
+    _check_number("concurrent_tasks", limits.concurrent_tasks, MAX_TASKS)
+    _check_number("polls_per_minute", limits.polls_per_minute, MAX_RATE)
+    _check_number("budget_micros", limits.budget_micros, MAX_AMOUNT_MICROS)
+    if limits.models is not None:
+        check_models(limits.models)
+    if limits.expires_at is not None and limits.expires_at.tzinfo is None:
+        raise InvalidRequest("expires_at needs a time zone", param="expires_at")
+
+
+def check_models(models: Collection[str]) -> None:
+    """Raise InvalidRequest for what cannot name models; whether they exist is the catalogue's business."""
+    if not 0 < len(models) <= MAX_MODELS or not all(_MODEL.fullmatch(model) for model in models):
+        raise InvalidRequest(f"models are 1 to {MAX_MODELS} ids of models or listings", param="models")
+
+
+def _check_number(name: str, value: int | None, most: int) -> None:
+    if value is not None and not 0 <= value <= most:
+        raise InvalidRequest(f"{name} is a number from 0 (no limit) to {most}", param=name)
+
+
+async def _the_key(tx: Tx, wanted: str, account_id: UUID | None) -> KeyMatch:
+    matches = await access.match_keys(tx, wanted, account_id=account_id)
+    if not matches:
+        raise NotFound("There is no such key", param="key")
+    if len(matches) > 1:
+        raise InvalidRequest("Several keys are called that; name it by its id", param="key")
+    return matches[0]
 
 
 async def development_key(database: Database, ids: Ids, secret: Secret, *, data: Path, credit_micros: int) -> str:
@@ -58,20 +148,16 @@ async def development_key(database: Database, ids: Ids, secret: Secret, *, data:
     Development keys have no limits: whoever runs the gateway on a laptop is its only caller.
     """
     path = data / DEVELOPMENT_KEY_FILE
-    pepper = secret.derive("key pepper")
     known = path.read_text(encoding="ascii").strip() if path.exists() else ""
     if well_formed_key(known):
-        (record,) = await find_keys(database.access_lane, [key_digest(pepper, known)])
+        (record,) = await access.find_keys(database.access_lane, [_digest(secret, known)])
         if record is not None and record.usable:
             return known
-    key = ids.api_key(KeyKind.DEV)
     async with database.write() as tx:
-        account_id, _ = await ensure_account(tx, account_id=ids.new(), name=DEVELOPMENT_ACCOUNT, mode="test")
-        limits = KeyLimits(submits_per_minute=None, concurrent_tasks=None)
+        account_id, _ = await access.ensure_account(tx, account_id=ids.new(), name=DEVELOPMENT_ACCOUNT, mode="test")
         name = f"development {ids.token()[:6]}"
-        await add_key(
-            tx, _new_key(ids, secret, account_id=account_id, name=name, kind=KeyKind.DEV, key=key, limits=limits)
-        )
+        limits = KeyLimits(submits_per_minute=0, concurrent_tasks=0, polls_per_minute=0, manages_keys=True)
+        issued = await _issue(tx, ids, secret, account_id=account_id, name=name, kind=KeyKind.DEV, limits=limits)
         grant = Adjustment(
             id=ids.new(),
             account_id=account_id,
@@ -82,23 +168,36 @@ async def development_key(database: Database, ids: Ids, secret: Secret, *, data:
             idempotency_key=_GRANT_KEY,
         )
         await adjust(tx, grant)
-    _keep(path, key)
-    return key
+    _keep(path, issued.key)
+    return issued.key
 
 
-def _new_key(
-    ids: Ids, secret: Secret, *, account_id: UUID, name: str, kind: KeyKind, key: str, limits: KeyLimits
-) -> NewKey:
-    return NewKey(
-        key_id=ids.new(),
+async def _issue(
+    tx: Tx, ids: Ids, secret: Secret, *, account_id: UUID, name: str, kind: KeyKind, limits: KeyLimits
+) -> Issued:
+    issued = Issued(key_id=ids.new(), key=ids.api_key(kind))
+    new = NewKey(
+        key_id=issued.key_id,
         account_id=account_id,
         kind=kind,
         name=name,
-        prefix=key_prefix(key),
-        digest=key_digest(secret.derive("key pepper"), key),
+        prefix=key_prefix(issued.key),
+        digest=_digest(secret, issued.key),
         submits_per_minute=limits.submits_per_minute,
         concurrent_tasks=limits.concurrent_tasks,
+        polls_per_minute=limits.polls_per_minute,
+        budget_micros=limits.budget_micros,
+        models=limits.models,
+        route=limits.route,
+        manages_keys=limits.manages_keys,
+        expires_at=limits.expires_at,
     )
+    await access.add_key(tx, new)
+    return issued
+
+
+def _digest(secret: Secret, key: str) -> bytes:
+    return key_digest(secret.derive("key pepper"), key)
 
 
 def _keep(path: Path, key: str) -> None:

@@ -13,6 +13,7 @@ from seedgate.clock import Clock
 from seedgate.combine import Combiner
 from seedgate.domain.caller import Caller
 from seedgate.domain.errors import SeedgateError, Unauthenticated
+from seedgate.domain.image import Route
 from seedgate.ids import KeyKind, key_digest, well_formed_key
 from seedgate.store.access import KeyRecord, find_keys
 from seedgate.store.database import Database
@@ -42,6 +43,11 @@ class Keys:
         self._allow_development = allow_development
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._refreshing: dict[str, asyncio.Task[_Entry]] = {}
+
+    def knows(self, key: str | None) -> bool:
+        """Whether this key was let in lately, so that looking at it again costs nothing."""
+        entry = self._entries.get(key) if key is not None else None
+        return entry is not None and entry.caller is not None
 
     async def authenticate(self, key: str | None) -> Caller:
         """The caller with this key. Raises Unauthenticated, or Unavailable when the database cannot be asked."""
@@ -89,4 +95,11 @@ class Keys:
             return None
         if record.kind == KeyKind.DEV and not self._allow_development:
             return None
-        return Caller(key_id=record.key_id, account_id=record.account_id)
+        return Caller(
+            key_id=record.key_id,
+            account_id=record.account_id,
+            models=None if record.models is None else frozenset(record.models),
+            route=Route(record.route),
+            manages_keys=record.manages_keys,
+            polls_per_minute=record.polls_per_minute,
+        )

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from seedgate.cli import books, doctor, generate, keys, output, run, tasks
+from seedgate.cli import books, configuration, doctor, generate, keys, output, run, tasks
 
 app = typer.Typer(
     name="seedgate",
@@ -28,6 +28,7 @@ app.command()(generate.generate)
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.credit, name="credits")
+app.add_typer(configuration.configuration, name="configuration")
 app.add_typer(books.ledger, name="ledger")
 app.command("check")(books.check)
 app.add_typer(books.db, name="db")

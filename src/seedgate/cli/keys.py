@@ -1,30 +1,73 @@
 """`keys` and `credits`: who may call, and what they may spend."""
 
-import os
-import pwd
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedgate.cli import output
 from seedgate.cli.ground import on_ground, settings_for
+from seedgate.cli.operator import operator
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
+from seedgate.domain.image import Route
 from seedgate.domain.money import dollars, micros
 from seedgate.ids import KeyKind
 
 if TYPE_CHECKING:
+    from seedgate.accounts.issue import Issued, KeyLimits
     from seedgate.compose.ground import Ground
+    from seedgate.domain.configuration import Limits
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 credit = typer.Typer(help="Accounts' money.", no_args_is_help=True)
 
+MAX_LIMIT = 60_000_000
+_NUMBER = re.compile("[0-9]{1,8}")
+_SPAN = re.compile("([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _limit(text: str) -> int:
+    """0 is no limit."""
+    if text == "unlimited":
+        return 0
+    if not _NUMBER.fullmatch(text) or not 0 < int(text) <= MAX_LIMIT:
+        raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited")
+    return int(text)
+
+
+def _dollars(text: str) -> int:
+    try:
+        return micros(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _span(text: str) -> timedelta:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter("a number and s, m, h or d, such as 90d or 24h")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
 AccountName = Annotated[str | None, typer.Option("--account", help="Whose; made if there is none. [development]")]
 Name = Annotated[str | None, typer.Option("--name", help="What to call it.")]
 Kind = Annotated[KeyKind | None, typer.Option("--kind", help="Default: live in production, else test.")]
-Rate = Annotated[str | None, typer.Option("--submits-per-minute", metavar="N|unlimited")]
-Concurrent = Annotated[str | None, typer.Option("--concurrent", metavar="N|unlimited", help="Tasks open at once.")]
+_LIMIT: Any = {"parser": _limit, "metavar": "N|unlimited"}
+Rate = Annotated[int | None, typer.Option("--submits-per-minute", **_LIMIT)]
+Concurrent = Annotated[int | None, typer.Option("--concurrent", **_LIMIT, help="Tasks open at once.")]
+Polls = Annotated[int | None, typer.Option("--polls-per-minute", **_LIMIT)]
+Budget = Annotated[int | None, typer.Option("--budget", parser=_dollars, metavar="DOLLARS", help="All it may spend.")]
+Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model or listing; may be repeated.")]
+Tier = Annotated[Route, typer.Option("--route", help="Class of upstream where a submit names none.")]
+Manages = Annotated[bool, typer.Option("--manages-keys", help="May make and revoke its account's other keys.")]
+Expires = Annotated[timedelta | None, typer.Option("--expires", parser=_span, metavar="SPAN", help="Such as 90d.")]
+Overlap = Annotated[
+    timedelta, typer.Option("--overlap", parser=_span, metavar="SPAN", help="How long the old one works on.")
+]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Its id, its shown beginning, or its name.")]
 Account = Annotated[str, typer.Argument(help="The account's name.")]
 Amount = Annotated[str, typer.Argument(help="Dollars, such as 10 or 0.035.")]
 Reason = Annotated[str, typer.Option("--reason", help="Kept with the grant.")]
@@ -32,38 +75,88 @@ IdempotencyKey = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same grant with it again does nothing.")
 ]
 
-MAX_LIMIT = 60_000_000
-_NUMBER = re.compile("[0-9]{1,8}")
-
 
 @keys.command("create")
-def create(
+def create(  # noqa: PLR0913, PLR0917 - a key has that many properties
     account: AccountName = None,
     name: Name = None,
     kind: Kind = None,
     submits_per_minute: Rate = None,
     concurrent: Concurrent = None,
+    polls_per_minute: Polls = None,
+    budget: Budget = None,
+    model: Models = None,
+    route: Tier = Route.AUTO,
+    manages_keys: Manages = False,
+    expires: Expires = None,
     config: Config = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown once, here."""
-    settings = settings_for(config, data)
-    kind = kind or (KeyKind.LIVE if settings.production else KeyKind.TEST)
-    limits = settings.limits
-    document = {
-        "account": account or ("default" if kind is KeyKind.LIVE else "development"),
-        "name": name,
-        "kind": kind.value,
-        "submits_per_minute": _limit(submits_per_minute, limits.submits_per_minute, "--submits-per-minute"),
-        "concurrent_tasks": _limit(concurrent, limits.concurrent_tasks, "--concurrent"),
-    }
-    document = on_ground(config, data, lambda ground: _create(ground, document))
+    from seedgate.accounts.issue import KeyLimits
+
+    kind = kind or (KeyKind.LIVE if settings_for(config, data).production else KeyKind.TEST)
+    wanted = {"account": account or ("default" if kind is KeyKind.LIVE else "development"), "name": name, "kind": kind}
+    limits = KeyLimits(
+        submits_per_minute=submits_per_minute,
+        concurrent_tasks=concurrent,
+        polls_per_minute=polls_per_minute,
+        budget_micros=budget,
+        models=tuple(model) if model else None,
+        route=route,
+        manages_keys=manages_keys,
+        expires_at=None if expires is None else datetime.now(UTC) + expires,
+    )
+    document = on_ground(config, data, lambda ground: _create(ground, wanted, limits))
     if as_json:
         output.document(document)
         return
     output.line(str(document["key"]))
-    output.say(f"A {kind} key of the account {document['account']}. It is shown once: keep it now.")
+    whose = output.clean(document["account"])
+    output.say(f"A {kind} key of the account {whose}. It is shown once: keep it now.")
+
+
+@keys.command("rotate")
+def rotate(
+    key: Key,
+    overlap: Overlap = timedelta(hours=24),
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give a key another secret, shown once, here; limits, budget and id stay."""
+
+    async def give(ground: "Ground") -> "Issued":
+        from seedgate.accounts.issue import rotate_key
+
+        return await rotate_key(ground.database, ground.ids, ground.secret, key, overlap=overlap)
+
+    issued = on_ground(config, data, give)
+    if as_json:
+        output.document({"id": issued.key_id, "key": issued.key, "overlap_s": int(overlap.total_seconds())})
+        return
+    output.line(issued.key)
+    until = f"The old one works for {overlap} more." if overlap else "The old one stops within five seconds."
+    output.say(f"{until} This one is shown once: keep it now.")
+
+
+@keys.command("revoke")
+def revoke(key: Key, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """End a key: within five seconds nothing lets it in. What it has submitted goes on."""
+
+    async def end(ground: "Ground") -> dict[str, Any]:
+        from seedgate.accounts.issue import revoke_key
+
+        match = await revoke_key(ground.database, key)
+        return {"id": match.key_id, "name": match.name, "revoked": match.revoked_at is None}
+
+    document = on_ground(config, data, end)
+    if as_json:
+        output.document(document)
+    else:
+        when = "is revoked" if document["revoked"] else "was revoked before"
+        output.line(f"The key {output.clean(document['name'])} {when}.")
 
 
 @keys.command("list")
@@ -73,14 +166,15 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
     async def read(ground: "Ground") -> list[dict[str, Any]]:
         from seedgate.store.access import list_keys
 
-        return await list_keys(ground.database)
+        limits = await _limits(ground)
+        return [key | _effective(key, limits) for key in await list_keys(ground.database)]
 
     found = on_ground(config, data, read)
     if as_json:
         output.document({"keys": found})
         return
     output.table(
-        ("KEY", "KIND", "ACCOUNT", "NAME", "PER MINUTE", "AT ONCE", "OPEN", "STATE"),
+        ("KEY", "KIND", "ACCOUNT", "NAME", "PER MINUTE", "AT ONCE", "OPEN", "SPENT", "MODELS", "STATE"),
         [
             (
                 f"{key['prefix']}…",
@@ -90,7 +184,9 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
                 key["submits_per_minute"] or "unlimited",
                 key["concurrent_tasks"] or "unlimited",
                 key["open_holds"],
-                "revoked" if key["revoked_at"] else "active",
+                _spent(key),
+                ", ".join(key["models"]) if key["models"] else "all",
+                key["state"],
             )
             for key in found
         ],
@@ -124,7 +220,7 @@ def grant(
             account=account,
             amount_micros=amount_micros,
             reason=reason,
-            actor=_operator(),
+            actor=operator(),
             idempotency_key=idempotency_key,
         )
         found = await find_account(ground.database, account)
@@ -140,36 +236,47 @@ def grant(
     output.line(f"{what}. {output.clean(account)} has ${dollars(document['balance_micros'])}.")
 
 
-async def _create(ground: "Ground", wanted: dict[str, Any]) -> dict[str, Any]:
-    from seedgate.accounts.issue import KeyLimits, create_key
+async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits") -> dict[str, Any]:
+    from seedgate.accounts.issue import create_key
 
     wanted = wanted | {"name": wanted["name"] or f"key {ground.ids.token()[:6]}"}
-    key = await create_key(
+    issued = await create_key(
         ground.database,
         ground.ids,
         ground.secret,
         account=wanted["account"],
         name=wanted["name"],
-        kind=KeyKind(wanted["kind"]),
-        limits=KeyLimits(submits_per_minute=wanted["submits_per_minute"], concurrent_tasks=wanted["concurrent_tasks"]),
+        kind=wanted["kind"],
+        limits=limits,
     )
-    return {"key": key} | wanted
+    said = {
+        "submits_per_minute": limits.submits_per_minute,
+        "concurrent_tasks": limits.concurrent_tasks,
+        "polls_per_minute": limits.polls_per_minute,
+    }
+    rest = {
+        "budget_micros": limits.budget_micros,
+        "models": limits.models,
+        "route": limits.route,
+        "manages_keys": limits.manages_keys,
+        "expires_at": limits.expires_at,
+    }
+    return {"id": issued.key_id, "key": issued.key} | wanted | _effective(said, await _limits(ground)) | rest
 
 
-def _limit(given: str | None, default: int, option: str) -> int | None:
-    """None is no limit, as 0 is in the settings."""
-    if given is None:
-        return default or None
-    if given == "unlimited":
-        return None
-    if not _NUMBER.fullmatch(given) or not 0 < int(given) <= MAX_LIMIT:
-        raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited", param_hint=option)
-    return int(given)
+async def _limits(ground: "Ground") -> "Limits":
+    """What holds for keys without limits of their own."""
+    from seedgate.compose.gateway import read_configuration
+
+    return (await read_configuration(ground)).limits
 
 
-def _operator() -> str:
-    """The name of the account that runs the command, as the system knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
+def _effective(key: dict[str, Any], limits: "Limits") -> dict[str, int | None]:
+    """What holds for a key; None is no limit."""
+    names = ("submits_per_minute", "concurrent_tasks", "polls_per_minute")
+    return {name: (getattr(limits, name) if key[name] is None else key[name]) or None for name in names}
+
+
+def _spent(key: dict[str, Any]) -> str:
+    spent = f"${dollars(key['spent_micros'])}"
+    return spent if key["budget_micros"] is None else f"{spent} of ${dollars(key['budget_micros'])}"

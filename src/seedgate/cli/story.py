@@ -17,7 +17,7 @@ from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
 _EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
-_RECEIPT = ("unit_price_micros", "held_micros", "charged_micros", "released_micros")
+_RECEIPT = ("unit_price_micros", "price_version", "held_micros", "charged_micros", "released_micros")
 UNREADABLE = "(an address that cannot be read)"
 _OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
 

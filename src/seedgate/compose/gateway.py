@@ -12,6 +12,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from seedgate import log, vendors
+from seedgate.accounts.configuration import REFRESH_S, Live
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
 from seedgate.blobs import Blobs
@@ -20,19 +21,23 @@ from seedgate.catalogue.load import load as load_catalogue
 from seedgate.compose.ground import Ground, make_folder
 from seedgate.dialect import Dialect, StoreDataUrl
 from seedgate.domain.addresses import Policy
+from seedgate.domain.configuration import Configuration, Limits
 from seedgate.domain.errors import BadSettings, NoSpace, Unavailable
+from seedgate.domain.listing import Listing
 from seedgate.inference import EngineHost, HostLimits
-from seedgate.intake.dataurl import store_data_url
+from seedgate.intake.dataurl import name_data_url, store_data_url
 from seedgate.intake.fetch import fetch_references
 from seedgate.intake.gate import Gate
 from seedgate.intake.shelf import Shelf
 from seedgate.loop import Loop, run
 from seedgate.net import Net, open_net
 from seedgate.settings import Settings
+from seedgate.store.configuration import CHANNEL
 from seedgate.store.database import Database
 from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
 from seedgate.tasks.attempt import FetchReferences, Studio
+from seedgate.tasks.backlog import LOOK_S, Backlog
 from seedgate.tasks.finish import Writes
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
@@ -44,6 +49,7 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.refusals import Addresses
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
@@ -72,15 +78,20 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
     catalogue = load_catalogue()
     blobs = Blobs.open(folder=ground.data / "results", url=settings.blobs_url)
     shelf = Shelf(root=ground.data / "references")
+    live = Live(ground.database, configured_limits(settings))
+    await live.refresh()
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
-        dispatch = _open_web(stack, ground, catalogue, blobs, shelf, base_url) if serve else None
+        dispatch, loops = None, _loops(ground, blobs, shelf, work=work)
+        if serve:
+            dispatch, watches = _open_web(stack, ground, catalogue, blobs, shelf, live, base_url)
+            loops += watches
         worker = await _open_work(stack, ground, catalogue, blobs, shelf) if work else None
-        loops = _loops(ground, blobs, shelf, work=work)
+        changed = asyncio.Event()
+        loops.append(Loop(name="configuration", turn=live.refresh, pause_s=REFRESH_S, wake=changed))
         tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
-        if worker is not None:
-            listening = ground.database.listen({"seedgate_slots": worker.wake.set}, stopping)
-            tasks.append(asyncio.create_task(listening))
+        heard = {CHANNEL: changed.set} | ({"seedgate_slots": worker.wake.set} if worker is not None else {})
+        tasks.append(asyncio.create_task(ground.database.listen(heard, stopping)))
         stack.push_async_callback(_stop, stopping, tasks)
         yield Gateway(ground=ground, catalogue=catalogue, dispatch=dispatch, worker=worker)
 
@@ -99,14 +110,44 @@ def dialects(catalogue: Catalogue) -> list[Dialect]:
     return found
 
 
+async def read_configuration(ground: Ground) -> Configuration:
+    """What holds now, for a command that asks once."""
+    live = Live(ground.database, configured_limits(ground.settings))
+    await live.refresh()
+    return live.current
+
+
+def listings() -> list[Listing]:
+    """What is offered, in the newest version of each."""
+    return [listing for vendor in load_catalogue().listings.values() for listing in vendor.newest.values()]
+
+
+def listing_ids() -> list[str]:
+    """The ids of what is offered."""
+    return [listing.id for listing in listings()]
+
+
+def configured_limits(settings: Settings) -> Limits:
+    """What the settings say of limits, before anything is configured."""
+    said = settings.limits
+    return Limits(
+        submits_per_minute=said.submits_per_minute,
+        concurrent_tasks=said.concurrent_tasks,
+        polls_per_minute=said.polls_per_minute,
+        refusals_per_second=said.refusals_per_second,
+        max_waiting=said.max_waiting,
+        max_waiting_per_account=said.max_waiting_per_account,
+    )
+
+
 def lane(settings: Settings) -> str:
     """The lane that tasks wait in."""
     return f"engine:{settings.work.engine}"
 
 
 def _open_web(
-    stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf, base_url: str
-) -> Dispatch:
+    stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf, live: Live, base_url: str
+) -> tuple[Dispatch, list[Loop]]:
     settings, database = ground.settings, ground.database
     files_base = (settings.files_url or base_url).rstrip("/")
     spool = ground.data / "incoming"
@@ -117,7 +158,15 @@ def _open_web(
         clock=ground.clock,
         allow_development=not settings.production,
     )
-    submits = Submits(database, ground.ids, lane=lane(settings), deadline_s=settings.work.deadline_s)
+    backlog = Backlog(database, live)
+    submits = Submits(
+        database,
+        ground.ids,
+        lane=lane(settings),
+        deadline_s=settings.work.deadline_s,
+        configuration=live,
+        backlog=backlog,
+    )
     lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs)
     for part in (keys, submits, lookups, balances, files):
         stack.push_async_callback(part.close)
@@ -130,11 +179,16 @@ def _open_web(
             small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool
         ),
         store_data_url=_keep_data_urls(shelf),
+        name_data_url=name_data_url,
+        configuration=live,
+        addresses=Addresses(settings.trusted_proxies),
+        clock=ground.clock,
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
     application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
-    return Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+    dispatch = Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+    return dispatch, [Loop(name="backlog", turn=backlog.look, pause_s=LOOK_S)]
 
 
 def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:

@@ -2,10 +2,11 @@
 
     SeedgateError        code, message, param
     ├─ CallerError       change the request
-    │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound
+    │  ├─ InvalidRequest · UnknownModel (ListingOff) · Unauthenticated · Forbidden · NotFound
     │  └─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
     ├─ Refused           wait or pay; retry_after_s
-    │  └─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
+    │  ├─ RateLimited · ConcurrencyExceeded · InsufficientBalance (BudgetExceeded)
+    │  └─ QueueFull · Maintenance · ShuttingDown · Unavailable
     ├─ UpstreamError     ours to retry, reroute or report; retryable
     │  ├─ Unreachable · TimedOut · InDoubt · Overloaded · Rejected · ProtocolBroken · BadAnswer · AnswerTooLarge
     │  └─ EngineCrashed · EngineRefused
@@ -16,6 +17,8 @@
 
 A class's docstring is its default message. There are no HTTP statuses here: a status is a dialect's word.
 """
+
+from seedgate.domain.limits import Room
 
 
 class SeedgateError(Exception):
@@ -45,6 +48,12 @@ class UnknownModel(CallerError):
     """The model does not exist."""
 
     code = "unknown_model"
+
+
+class ListingOff(UnknownModel):
+    """The model is switched off."""
+
+    code = "listing_off"
 
 
 class Unauthenticated(CallerError):
@@ -102,10 +111,17 @@ class Refused(SeedgateError):
     code = "refused"
 
     def __init__(
-        self, message: str | None = None, *, param: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        room: Room | None = None,
     ) -> None:
         super().__init__(message, param=param)
         self.retry_after_s = retry_after_s
+        self.room = room
+        """What is left of the limits, where one of them is the reason."""
 
 
 class RateLimited(Refused):
@@ -124,6 +140,18 @@ class InsufficientBalance(Refused):
     """Insufficient credits"""
 
     code = "insufficient_balance"
+
+
+class BudgetExceeded(InsufficientBalance):
+    """The budget of this API key is spent"""
+
+    code = "budget_exceeded"
+
+
+class QueueFull(Refused):
+    """Too many tasks are waiting."""
+
+    code = "queue_full"
 
 
 class Maintenance(Refused):

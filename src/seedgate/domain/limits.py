@@ -4,9 +4,28 @@
 microseconds of one clock, so the database computes the same numbers as this model.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MINUTE_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What holds for a key that has no limits of its own; 0 and None are no limit."""
+
+    submits_per_minute: int | None = None
+    concurrent_tasks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a caller has left of its limits, as a refusal tells it; None where there is no limit."""
+
+    submits_per_minute: int | None = None
+    submits_left: int | None = None
+    concurrent_tasks: int | None = None
+    tasks_left: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +47,18 @@ def gcra(*, tat_us: int, now_us: int, per_minute: int) -> Verdict:
     earned = max(tat_us, now_us) + emission_us
     excess = earned - now_us - emission_us * per_minute
     return Verdict(tat_us=tat_us, wait_us=excess) if excess > 0 else Verdict(tat_us=earned)
+
+
+def left(*, tat_us: int, now_us: int, per_minute: int) -> int:
+    """How many requests would be allowed at once at `now_us`."""
+    emission_us = MINUTE_US // per_minute
+    return max(0, (now_us + emission_us * per_minute - max(tat_us, now_us)) // emission_us)
+
+
+def nearest(limits: Iterable[tuple[int | None, int]]) -> tuple[int | None, int | None]:
+    """Of pairs of a limit and what is left of it the one with least left; limits of 0 and None are none."""
+    real = [(remaining, limit) for limit, remaining in limits if limit]
+    if not real:
+        return None, None
+    remaining, limit = min(real)
+    return limit, remaining

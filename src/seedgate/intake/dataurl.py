@@ -1,6 +1,7 @@
 """Images that come inside a request, as data URLs."""
 
 import base64
+import hashlib
 import re
 
 from seedgate.domain.reference import LOCAL_PREFIX, MAX_IMAGE_BYTES, ReferenceFault, ReferenceRefused
@@ -23,6 +24,19 @@ def store_data_url(text: str, shelf: Shelf, *, index: int = 0) -> str:
     Blocks: call it in a thread. Raises `ReferenceRefused` for another media type, anything but strict base64, or too
     many bytes. Whether the bytes are an image is for the gate to say.
     """
+    content = _content(text, index)
+    with shelf.desk() as desk:
+        made = desk / "original"
+        made.write_bytes(content)
+        return LOCAL_PREFIX + shelf.put(made)
+
+
+def name_data_url(text: str, *, index: int = 0) -> str:
+    """What `store_data_url` would give, with nothing stored. Raises as it does."""
+    return LOCAL_PREFIX + hashlib.sha256(_content(text, index)).hexdigest()
+
+
+def _content(text: str, index: int) -> bytes:
     if len(text) > MAX_TEXT_CHARS:
         raise ReferenceRefused(ReferenceFault.TOO_LARGE, index=index)
     header = _HEADER.match(text[:MAX_HEADER_CHARS])
@@ -33,10 +47,7 @@ def store_data_url(text: str, shelf: Shelf, *, index: int = 0) -> str:
         raise ReferenceRefused(ReferenceFault.FORMAT, index=index)
     if len(content) > MAX_IMAGE_BYTES:
         raise ReferenceRefused(ReferenceFault.TOO_LARGE, index=index)
-    with shelf.desk() as desk:
-        made = desk / "original"
-        made.write_bytes(content)
-        return LOCAL_PREFIX + shelf.put(made)
+    return content
 
 
 def _decoded(text: str) -> bytes:

@@ -7,20 +7,32 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from seedgate.domain.admission import Code
+from seedgate.domain.admission import Code, Memory
 from seedgate.domain.errors import Unavailable
+from seedgate.domain.limits import Defaults, Room
 from seedgate.store.database import Connection, OutcomeUnknown
 
 _ACCEPT = """
-SELECT codes, owners, waits_us, hit_at, hit_answers FROM accept_tasks(
-    $1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::text[], $6::bytea[], $7::int[], $8::uuid[], $9::text[],
-    $10::int[], $11::text[], $12::smallint[], $13::smallint[], $14::bool[], $15::bigint[], $16::text[], $17::text[],
-    $18::text[], $19::bytea[], $20::int[], true)
+SELECT codes, owners, waits_us, hit_at, hit_answers, rooms FROM accept_tasks(
+    $1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[], $8, $9, $10,
+    $11::int[], $12::int[], $13::int[], $14::text[], $15::smallint[], $16::bytea[], $17::int[], $18::uuid[],
+    $19::smallint[], $20::smallint[], $21::bool[], $22::text[], $23::text[], $24::text[], $25::bytea[], true)
 """
 TRIES = 3
 LOOK_UPS = 40
 LOOK_UP_PAUSE_S = 0.2
 _EXISTING = "SELECT id FROM task WHERE id = ANY ($1::uuid[])"
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What many submits have in common: what is bought, at which price, and where it waits."""
+
+    listing_id: str
+    listing_version: int
+    unit_price_micros: int
+    price_version: int = 0
+    """The configuration row that the price comes from; 0 is the listing's own price."""
+    lane: str
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,20 +44,17 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     account_id: UUID
     key_id: UUID
-    listing_id: str
-    listing_version: int
-    lane: str
+    offer: Offer
     pictures: int
     slots: int
     has_references: bool
-    unit_price_micros: int
     request: str
     changes: str
     callback_url: str | None
     answer: bytes
-    deadline_s: int
     idempotency_key: str | None = None
-    """What is asked for (dialect and listing), a line feed, and the caller's key."""
+    """What is asked for (dialect and listing), a line feed, and the caller's key; or a tab and the fingerprint."""
+    memory: Memory = Memory.NAMED
     fingerprint: bytes | None = None
 
     @property
@@ -54,15 +63,23 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.request) + len(self.changes) + len(self.answer) + 512
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a whole batch."""
+
+    deadline_s: int
+    defaults: Defaults = Defaults()
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a submit. `answer` is set for ACCEPTED and REPLAY."""
+    """What became of a submit. `answer` is set for ACCEPTED and REPLAY, `room` for RATE and CONCURRENCY."""
 
     code: Code
     answer: bytes | None = None
     wait_us: int = 0
+    room: Room | None = None
 
 
-async def accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
+async def accept(lane: Connection, batch: Sequence[NewTask], terms: Terms) -> list[Verdict]:
     """Decide and write a batch, in arrival order.
 
     When the connection breaks during the commit, the batch is looked up before anything is decided again: it is one
@@ -74,7 +91,7 @@ async def accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
     unknown: Exception | None = None
     for _ in range(TRIES):
         try:
-            decided = await _accept(lane, undecided) if undecided else []
+            decided = await _accept(lane, undecided, terms) if undecided else []
         except (OutcomeUnknown, asyncpg.UniqueViolationError) as error:
             unknown = error
             accepted |= await _written(lane, [task.id for task in undecided])
@@ -99,43 +116,71 @@ async def _written(lane: Connection, ids: Sequence[UUID]) -> set[UUID]:
     return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
 
 
-async def _accept(lane: Connection, batch: Sequence[NewTask]) -> list[Verdict]:
+async def _accept(lane: Connection, batch: Sequence[NewTask], terms: Terms) -> list[Verdict]:
     accounts = sorted({task.account_id for task in batch})
     keys = sorted({task.key_id for task in batch})
     account_at = {account: position for position, account in enumerate(accounts, 1)}
     key_at = {key: position for position, key in enumerate(keys, 1)}
+    offers = list({task.offer: None for task in batch})
+    offer_at = {offer: position for position, offer in enumerate(offers, 1)}
     rows = [
         (
             account_at[task.account_id],
             key_at[task.key_id],
+            offer_at[task.offer],
             task.idempotency_key,
+            task.memory,
             task.fingerprint,
             duplicate,
             task.id,
-            task.listing_id,
-            task.listing_version,
-            task.lane,
             task.pictures,
             task.slots,
             task.has_references,
-            task.unit_price_micros,
             task.request,
             task.changes,
             task.callback_url,
             task.answer,
-            task.deadline_s,
         )
         for task, duplicate in zip(batch, _duplicates(batch), strict=True)
     ]
-    (row,) = await lane.fetch(_ACCEPT, accounts, keys, *zip(*rows, strict=True))
+    (row,) = await lane.fetch(
+        _ACCEPT,
+        accounts,
+        keys,
+        [offer.listing_id for offer in offers],
+        [offer.listing_version for offer in offers],
+        [offer.unit_price_micros for offer in offers],
+        [offer.price_version for offer in offers],
+        [offer.lane for offer in offers],
+        terms.deadline_s,
+        terms.defaults.submits_per_minute,
+        terms.defaults.concurrent_tasks,
+        *zip(*rows, strict=True),
+    )
     hits = dict(zip(row["hit_at"] or (), row["hit_answers"] or (), strict=True))
+    rooms = _rooms(row["rooms"] or ())
     verdicts = []
     for position, (code, owner, wait_us) in enumerate(
         zip(row["codes"], row["owners"], row["waits_us"], strict=True), 1
     ):
-        answer = hits.get(position) or (batch[owner - 1].answer if owner else None)
-        verdicts.append(Verdict(code=Code(code), answer=answer if code <= Code.REPLAY else None, wait_us=wait_us))
+        answer = None
+        if code <= Code.REPLAY:
+            answer = batch[owner - 1].answer if owner else hits[position]
+        verdicts.append(Verdict(code=Code(code), answer=answer, wait_us=wait_us, room=rooms.get(position)))
     return verdicts
+
+
+def _rooms(numbers: Sequence[int | None]) -> dict[int | None, Room]:
+    """By position: what the refused ones have left."""
+    return {
+        numbers[at]: Room(
+            submits_per_minute=numbers[at + 1],
+            submits_left=numbers[at + 2],
+            concurrent_tasks=numbers[at + 3],
+            tasks_left=numbers[at + 4],
+        )
+        for at in range(0, len(numbers), 5)
+    }
 
 
 def _duplicates(batch: Sequence[NewTask]) -> list[int | None]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from seedgate.store.database import Connection, Database, Tx
+from seedgate.store.database import Connection, Database, Row, Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,17 +15,18 @@ class KeyRecord:
     key_id: UUID
     account_id: UUID
     kind: str
-    name: str
-    prefix: str
-    expires_at: datetime | None
-    revoked_at: datetime | None
+    models: tuple[str, ...] | None
+    route: str
+    manages_keys: bool
+    polls_per_minute: int | None
+    """The lower of the key's own and its account's; 0 is no limit, None the default."""
     usable: bool
     """Neither revoked nor expired, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """A key to be stored; `digest` is its HMAC."""
+    """A key to be stored; `digest` is its HMAC. A limit of None is the default, 0 is no limit."""
 
     key_id: UUID
     account_id: UUID
@@ -35,19 +36,49 @@ class NewKey:
     digest: bytes
     submits_per_minute: int | None = None
     concurrent_tasks: int | None = None
+    polls_per_minute: int | None = None
+    budget_micros: int | None = None
+    models: Sequence[str] | None = None
+    route: str = "auto"
+    manages_keys: bool = False
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMatch:
+    """A key that somebody named."""
+
+    key_id: UUID
+    account_id: UUID
+    kind: str
+    name: str
+    revoked_at: datetime | None
+
+
+_USABLE = (
+    "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > seedgate_now())"
+    " AND (s.expires_at IS NULL OR s.expires_at > seedgate_now())"
+)
 
 
 async def find_keys(lane: Connection, digests: Sequence[bytes]) -> list[KeyRecord | None]:
     """The keys with these digests, in order; None for an unknown one."""
     rows = await lane.fetch_repeatable(
-        "SELECT digest, id AS key_id, account_id, kind, name, prefix, expires_at, revoked_at,"
-        " revoked_at IS NULL AND (expires_at IS NULL OR expires_at > seedgate_now()) AS usable"
-        " FROM api_key WHERE digest = ANY ($1::bytea[])",
+        "SELECT s.digest, k.id AS key_id, k.account_id, k.kind, k.models, k.route, k.manages_keys,"
+        " coalesce(least(nullif(k.polls_per_minute, 0), nullif(a.polls_per_minute, 0)),"
+        "  k.polls_per_minute, a.polls_per_minute) AS polls_per_minute,"
+        f" {_USABLE} AS usable"
+        " FROM key_secret s JOIN api_key k ON k.id = s.key_id JOIN account a ON a.id = k.account_id"
+        " WHERE s.digest = ANY ($1::bytea[])",
         digests,
     )
-    found = {row["digest"]: KeyRecord(**{name: row[name] for name in row.keys() if name != "digest"}) for row in rows}  # noqa: SIM118 - a driver's record iterates over values
+    found = {row["digest"]: _record(row) for row in rows}
     return [found.get(digest) for digest in digests]
+
+
+def _record(row: Row) -> KeyRecord:
+    values = {name: row[name] for name in row.keys() if name != "digest"}  # noqa: SIM118 - a driver's record iterates over values
+    return KeyRecord(**values | {"models": row["models"] and tuple(row["models"])})
 
 
 async def ensure_account(tx: Tx, *, account_id: UUID, name: str, mode: str) -> tuple[UUID, bool]:
@@ -73,31 +104,79 @@ async def find_account(database: Database, name: str) -> tuple[UUID, str] | None
 async def add_key(tx: Tx, key: NewKey) -> None:
     """Store a key. Raises the driver's unique violation when the account has a key of that name."""
     await tx.execute(
-        "INSERT INTO api_key (id, account_id, kind, name, prefix, digest, expires_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO api_key (id, account_id, kind, name, models, route, manages_keys, polls_per_minute, expires_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         key.key_id,
         key.account_id,
         key.kind,
         key.name,
-        key.prefix,
-        key.digest,
+        key.models,
+        key.route,
+        key.manages_keys,
+        key.polls_per_minute,
         key.expires_at,
     )
+    await add_secret(tx, key.key_id, prefix=key.prefix, digest=key.digest)
     await tx.execute(
-        "INSERT INTO key_state (key_id, account_id, submits_per_minute, concurrent_tasks) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO key_state (key_id, account_id, submits_per_minute, concurrent_tasks, budget_micros)"
+        " VALUES ($1, $2, $3, $4, $5)",
         key.key_id,
         key.account_id,
         key.submits_per_minute,
         key.concurrent_tasks,
+        key.budget_micros,
     )
 
 
-async def list_keys(database: Database) -> list[dict[str, object]]:
-    """Every key with its account and limits, oldest first; nothing secret."""
+async def add_secret(tx: Tx, key_id: UUID, *, prefix: str, digest: bytes) -> None:
+    """One more secret by which the key is known."""
+    await tx.execute("INSERT INTO key_secret (digest, key_id, prefix) VALUES ($1, $2, $3)", digest, key_id, prefix)
+
+
+async def retire_secrets(tx: Tx, key_id: UUID, *, overlap: timedelta) -> None:
+    """Let the secrets that the key has now work for `overlap` more, unless they end sooner anyway."""
+    await tx.execute(
+        "UPDATE key_secret SET expires_at = least(expires_at, seedgate_now() + $2::interval) WHERE key_id = $1",
+        key_id,
+        overlap,
+    )
+
+
+async def revoke_key(tx: Tx, key_id: UUID) -> None:
+    """End a key, with all its secrets; one that has ended stays as it is."""
+    await tx.execute("UPDATE api_key SET revoked_at = seedgate_now() WHERE id = $1 AND revoked_at IS NULL", key_id)
+
+
+async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> list[KeyMatch]:
+    """The keys that `wanted` means, locked: an id, the shown prefix of a secret, or the name of a key that still works.
+
+    At most a few: whoever names a key in a way that fits several is told so.
+    """
+    rows = await tx.fetch(
+        "SELECT k.id AS key_id, k.account_id, k.kind, k.name, k.revoked_at FROM api_key k"
+        " WHERE ($2::uuid IS NULL OR k.account_id = $2) AND (replace(k.id::text, '-', '') = replace(lower($1), '-', '')"
+        "  OR (k.revoked_at IS NULL AND (k.name = $1 OR EXISTS"
+        "   (SELECT 1 FROM key_secret s WHERE s.key_id = k.id AND s.prefix = $1"
+        "     AND (s.expires_at IS NULL OR s.expires_at > seedgate_now()))))) ORDER BY k.id LIMIT 3 FOR UPDATE OF k",
+        wanted,
+        account_id,
+    )
+    return [KeyMatch(**row) for row in rows]
+
+
+async def list_keys(database: Database, *, account_id: UUID | None = None) -> list[dict[str, object]]:
+    """Every key, or an account's, with its limits, oldest first; nothing secret."""
     rows = await database.fetch(
-        "SELECT k.id, a.name AS account, a.mode, k.kind, k.name, k.prefix, k.created_at, k.expires_at, k.revoked_at,"
-        " s.open_holds, s.submits_per_minute, s.concurrent_tasks"
-        " FROM api_key k JOIN account a ON a.id = k.account_id JOIN key_state s ON s.key_id = k.id ORDER BY k.id"
+        "SELECT k.id, a.name AS account, a.mode, k.kind, k.name, s.prefix, k.models, k.route, k.manages_keys,"
+        " k.created_at, k.expires_at, k.revoked_at, s.others AS older_secrets, t.open_holds, t.submits_per_minute,"
+        " t.concurrent_tasks, k.polls_per_minute, t.budget_micros, t.spent_micros,"
+        " CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= seedgate_now() THEN 'expired'"
+        "  ELSE 'active' END AS state"
+        " FROM api_key k JOIN account a ON a.id = k.account_id JOIN key_state t ON t.key_id = k.id,"
+        " LATERAL (SELECT (array_agg(prefix ORDER BY created_at DESC))[1] AS prefix,"
+        "   count(*) FILTER (WHERE expires_at > seedgate_now()) AS others FROM key_secret WHERE key_id = k.id) s"
+        " WHERE $1::uuid IS NULL OR k.account_id = $1 ORDER BY k.id",
+        account_id,
     )
     return [dict(row) for row in rows]
 

@@ -76,6 +76,13 @@ SELECT k.key_id::text, format('key: open_holds %s, open tasks %s', k.open_holds,
   LEFT JOIN (SELECT key_id, count(*) AS n FROM task WHERE state < 10 GROUP BY key_id) t ON t.key_id = k.key_id
  WHERE k.open_holds <> coalesce(t.n, 0);
 
+-- I8 budget: what a key has spent is what its open tasks hold and its ended ones were charged
+SELECT k.key_id::text AS subject, format('spent %s, tasks %s', k.spent_micros, coalesce(t.sum, 0)) AS detail
+  FROM key_state k
+  LEFT JOIN (SELECT key_id, sum(CASE WHEN state < 10 THEN held_micros ELSE charged_micros END) AS sum
+               FROM task GROUP BY key_id) t ON t.key_id = k.key_id
+ WHERE k.spent_micros <> coalesce(t.sum, 0);
+
 -- I8 slots: an ended task has no unsettled slot, an open one has one, and no slot is held by a worker that is not there
 SELECT t.id::text AS subject, format('state %s, %s unsettled slots', t.state, s.n) AS detail
   FROM task t, LATERAL (SELECT count(*) FILTER (WHERE state < 10) AS n FROM slot WHERE task_id = t.id) s

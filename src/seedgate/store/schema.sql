@@ -5,121 +5,153 @@ CREATE TYPE public.spoken AS (
 	message text
 );
 
-CREATE FUNCTION public.accept_tasks(accounts uuid[], keys uuid[], acc integer[], key_ integer[], idem text[], fingerprints bytea[], dup integer[], ids uuid[], listing_ids text[], listing_versions integer[], lanes text[], pictures smallint[], slots smallint[], blocked boolean[], prices bigint[], requests text[], changes text[], callbacks text[], answers bytea[], deadlines_s integer[], wake boolean, OUT codes integer[], OUT owners integer[], OUT waits_us bigint[], OUT hit_at integer[], OUT hit_answers bytea[]) RETURNS record
+CREATE FUNCTION public.accept_tasks(accounts uuid[], keys uuid[], offer_listings text[], offer_versions integer[], offer_prices bigint[], offer_price_versions bigint[], offer_lanes text[], deadline_s integer, default_rate integer, default_tasks integer, acc integer[], key_ integer[], offer integer[], idem text[], memories smallint[], fingerprints bytea[], dup integer[], ids uuid[], pictures smallint[], slots smallint[], blocked boolean[], requests text[], changes text[], callbacks text[], answers bytea[], wake boolean, OUT codes integer[], OUT owners integer[], OUT waits_us bigint[], OUT hit_at integer[], OUT hit_answers bytea[], OUT rooms integer[]) RETURNS record
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    at timestamptz;
+    moment timestamptz;
     now_us bigint;
-    avail bigint[]; acc_open integer[]; acc_limit integer[]; modes text[];
-    key_open integer[]; key_limit integer[]; rate integer[]; tat bigint[]; stopped boolean[];
-    spent bigint[]; acc_new integer[]; key_new integer[];
-    hit_fingerprints bytea[]; hit_index integer[];
-    a integer; k integer; o integer; h integer; amount bigint; emission bigint; earned bigint;
+    avail bigint[]; acc_open integer[]; acc_limit integer[]; acc_rate integer[]; acc_tat bigint[]; modes text[]; stopped boolean[];
+    key_open integer[]; key_limit integer[]; rate integer[]; tat bigint[]; budget bigint[];
+    spent bigint[]; acc_new integer[]; key_spent bigint[]; key_new integer[];
+    hit_fingerprints bytea[]; hit_index integer[]; last integer[];
+    a integer; k integer; o integer; h integer; amount bigint; acc_earned bigint; earned bigint; excess bigint;
 BEGIN
     -- The account's lock serialises everything of the account: money, limits, idempotency. Ascending order, so no deadlock.
     SELECT array_agg(s.avail_micros ORDER BY s.id), array_agg(s.open_holds ORDER BY s.id),
-           array_agg(s.concurrent_tasks ORDER BY s.id), array_agg(s.mode ORDER BY s.id)
-      INTO avail, acc_open, acc_limit, modes
-      FROM (SELECT id, avail_micros, open_holds, concurrent_tasks, mode FROM account
+           array_agg(nullif(s.concurrent_tasks, 0) ORDER BY s.id), array_agg(nullif(s.submits_per_minute, 0) ORDER BY s.id),
+           array_agg(s.tat_us ORDER BY s.id), array_agg(s.mode ORDER BY s.id), array_agg(s.frozen ORDER BY s.id)
+      INTO avail, acc_open, acc_limit, acc_rate, acc_tat, modes, stopped
+      FROM (SELECT id, avail_micros, open_holds, concurrent_tasks, submits_per_minute, tat_us, mode, frozen FROM account
              WHERE id = ANY (accounts) ORDER BY id FOR UPDATE) s;
     -- Statements of their own, so that each sees what was committed while the lock was awaited.
-    SELECT array_agg(s.open_holds ORDER BY s.key_id), array_agg(s.concurrent_tasks ORDER BY s.key_id),
-           array_agg(s.submits_per_minute ORDER BY s.key_id), array_agg(s.tat_us ORDER BY s.key_id),
-           array_agg(s.blocked ORDER BY s.key_id)
-      INTO key_open, key_limit, rate, tat, stopped
+    SELECT array_agg(s.open_holds ORDER BY s.key_id),
+           array_agg(nullif(coalesce(s.concurrent_tasks, default_tasks), 0) ORDER BY s.key_id),
+           array_agg(nullif(coalesce(s.submits_per_minute, default_rate), 0) ORDER BY s.key_id),
+           array_agg(s.tat_us ORDER BY s.key_id), array_agg(s.budget_micros - s.spent_micros ORDER BY s.key_id)
+      INTO key_open, key_limit, rate, tat, budget
       FROM key_state s WHERE s.key_id = ANY (keys);
     IF cardinality(avail) IS DISTINCT FROM cardinality(accounts) OR cardinality(tat) IS DISTINCT FROM cardinality(keys) THEN
         RAISE EXCEPTION 'an account or key of the batch does not exist' USING ERRCODE = 'foreign_key_violation';
     END IF;
+    moment := seedgate_now();
     SELECT array_agg(u.o::integer), array_agg(m.fingerprint), array_agg(m.answer)
       INTO hit_at, hit_fingerprints, hit_answers
-      FROM unnest(key_, idem) WITH ORDINALITY u (k, i, o),
+      FROM unnest(key_, idem, memories) WITH ORDINALITY u (k, i, m, o),
            LATERAL (SELECT d.fingerprint, d.answer FROM idempotency d
-                     WHERE d.key_id = keys[u.k] AND d.key = u.i LIMIT 1) m
-     WHERE u.i IS NOT NULL;
+                     WHERE d.key_id = keys[u.k] AND d.key = u.i
+                       AND (u.m = 0 OR d.at > moment - interval '15 minutes') LIMIT 1) m
+     WHERE u.i IS NOT NULL AND u.m <> 1;
     hit_index := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
     FOR h IN 1 .. coalesce(cardinality(hit_at), 0) LOOP
         hit_index[hit_at[h]] := h;
     END LOOP;
 
-    at := seedgate_now();
-    now_us := (extract(epoch FROM at) * 1000000)::bigint;
+    now_us := (extract(epoch FROM moment) * 1000000)::bigint;
     codes := array_fill(0, ARRAY[cardinality(ids)]);
     owners := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
+    last := owners;  -- the newest submit of the batch, up to each, that was accepted with the same idempotency key
     waits_us := array_fill(0::bigint, ARRAY[cardinality(ids)]);
     spent := array_fill(0::bigint, ARRAY[cardinality(accounts)]);
     acc_new := array_fill(0, ARRAY[cardinality(accounts)]);
+    key_spent := array_fill(0::bigint, ARRAY[cardinality(keys)]);
     key_new := array_fill(0, ARRAY[cardinality(keys)]);
 
     FOR i IN 1 .. cardinality(ids) LOOP
         a := acc[i]; k := key_[i];
-        h := hit_index[i];
-        IF h IS NOT NULL THEN
-            codes[i] := CASE WHEN hit_fingerprints[h] = fingerprints[i] THEN 1 ELSE 2 END;
-            CONTINUE;
+        o := last[dup[i]];
+        last[i] := o;
+        IF memories[i] <> 1 THEN
+            IF o IS NOT NULL THEN
+                owners[i] := o;
+                codes[i] := CASE WHEN fingerprints[o] = fingerprints[i] THEN 1 ELSE 2 END;
+                CONTINUE;
+            END IF;
+            h := hit_index[i];
+            IF h IS NOT NULL THEN
+                codes[i] := CASE WHEN hit_fingerprints[h] = fingerprints[i] THEN 1 ELSE 2 END;
+                CONTINUE;
+            END IF;
         END IF;
-        o := owners[dup[i]];
-        IF o IS NOT NULL THEN
-            owners[i] := o;
-            codes[i] := CASE WHEN fingerprints[o] = fingerprints[i] THEN 1 ELSE 2 END;
-            CONTINUE;
-        END IF;
-        IF stopped[k] THEN
+        IF stopped[a] THEN
             codes[i] := 3;
             CONTINUE;
         END IF;
         IF acc_open[a] + acc_new[a] >= acc_limit[a] OR key_open[k] + key_new[k] >= key_limit[k] THEN
             codes[i] := 5;
-            CONTINUE;
-        END IF;
-        amount := prices[i] * pictures[i];
-        IF avail[a] - spent[a] < amount THEN
-            codes[i] := 6;
-            CONTINUE;
-        END IF;
-        IF rate[k] IS NOT NULL THEN
-            emission := 60000000 / rate[k];
-            earned := greatest(tat[k], now_us) + emission;
-            IF earned - now_us - emission * rate[k] > 0 THEN
-                codes[i] := 4;
-                waits_us[i] := earned - now_us - emission * rate[k];
+        ELSE
+            amount := offer_prices[offer[i]] * pictures[i];
+            IF avail[a] - spent[a] < amount THEN
+                codes[i] := 6;
                 CONTINUE;
             END IF;
-            tat[k] := earned;
+            IF budget[k] - key_spent[k] < amount THEN
+                codes[i] := 7;
+                CONTINUE;
+            END IF;
+            IF rate[k] IS NOT NULL OR acc_rate[a] IS NOT NULL THEN
+                acc_earned := greatest(acc_tat[a], now_us) + 60000000 / acc_rate[a];
+                earned := greatest(tat[k], now_us) + 60000000 / rate[k];
+                excess := greatest(acc_earned - now_us - 60000000 / acc_rate[a] * acc_rate[a],
+                                   earned - now_us - 60000000 / rate[k] * rate[k]);
+                IF excess > 0 THEN
+                    codes[i] := 4;
+                    waits_us[i] := excess;
+                ELSE
+                    acc_tat[a] := coalesce(acc_earned, acc_tat[a]);
+                    tat[k] := coalesce(earned, tat[k]);
+                END IF;
+            END IF;
+        END IF;
+        IF codes[i] <> 0 THEN
+            rooms := rooms || seedgate_room(i, now_us, acc_rate[a], acc_tat[a], rate[k], tat[k],
+                acc_limit[a], acc_open[a] + acc_new[a], key_limit[k], key_open[k] + key_new[k]);
+            CONTINUE;
         END IF;
         spent[a] := spent[a] + amount;
         acc_new[a] := acc_new[a] + 1;
+        key_spent[k] := key_spent[k] + amount;
         key_new[k] := key_new[k] + 1;
         owners[i] := i;
+        last[i] := i;
     END LOOP;
 
-    INSERT INTO task (id, account_id, key_id, mode, listing_id, listing_version, pictures, unit_price_micros, held_micros,
-                      request, changes, callback_url, created_at, deadline_at)
-    SELECT u.id, accounts[u.a], keys[u.k], modes[u.a], u.listing, u.version, u.n, u.price, u.price * u.n,
-           u.request, u.change, u.callback, at, at + make_interval(secs => u.deadline)
-      FROM unnest(ids, acc, key_, listing_ids, listing_versions, pictures, prices, requests, changes, callbacks, deadlines_s)
-           WITH ORDINALITY u (id, a, k, listing, version, n, price, request, change, callback, deadline, o)
+    INSERT INTO task (id, account_id, key_id, mode, listing_id, listing_version, price_version, pictures, unit_price_micros,
+                      held_micros, request, changes, callback_url, created_at, deadline_at)
+    SELECT u.id, accounts[u.a], keys[u.k], modes[u.a], offer_listings[u.f], offer_versions[u.f], offer_price_versions[u.f], u.n,
+           offer_prices[u.f], offer_prices[u.f] * u.n, u.request, u.change, u.callback, moment, moment + make_interval(secs => deadline_s)
+      FROM unnest(ids, acc, key_, offer, pictures, requests, changes, callbacks)
+           WITH ORDINALITY u (id, a, k, f, n, request, change, callback, o)
      WHERE codes[u.o] = 0;
     -- Only the first slot of a task with references may start: it fetches them and unblocks the others.
     INSERT INTO slot (task_id, ordinal, account_id, lane, state, first_picture, pictures)
-    SELECT u.id, s.i, accounts[u.a], u.lane, CASE WHEN u.blocked AND s.i > 0 THEN 0 ELSE 1 END, s.i, u.n / u.slots
-      FROM unnest(ids, acc, lanes, pictures, slots, blocked) WITH ORDINALITY u (id, a, lane, n, slots, blocked, o),
+    SELECT u.id, s.i, accounts[u.a], offer_lanes[u.f], CASE WHEN u.blocked AND s.i > 0 THEN 0 ELSE 1 END, s.i, u.n / u.slots
+      FROM unnest(ids, acc, offer, pictures, slots, blocked) WITH ORDINALITY u (id, a, f, n, slots, blocked, o),
            LATERAL generate_series(0, u.slots - 1) s (i)
      WHERE codes[u.o] = 0;
     INSERT INTO posting (subject_id, entry, side, account_id, book, mode, amount_micros, at)
-    SELECT u.id, 1, s.side, accounts[u.a], s.side, modes[u.a], CASE s.side WHEN 1 THEN -u.price * u.n ELSE u.price * u.n END, at
-      FROM unnest(ids, acc, pictures, prices) WITH ORDINALITY u (id, a, n, price, o), (VALUES (1), (2)) s (side)
+    SELECT u.id, 1, s.side, accounts[u.a], s.side, modes[u.a], offer_prices[u.f] * u.n * CASE s.side WHEN 1 THEN -1 ELSE 1 END, moment
+      FROM unnest(ids, acc, offer, pictures) WITH ORDINALITY u (id, a, f, n, o), (VALUES (1), (2)) s (side)
      WHERE codes[u.o] = 0;
     INSERT INTO idempotency (key_id, key, fingerprint, task_id, answer, at)
-    SELECT keys[u.k], u.i, u.fingerprint, u.id, u.answer, at
-      FROM unnest(ids, key_, idem, fingerprints, answers) WITH ORDINALITY u (id, k, i, fingerprint, answer, o)
-     WHERE codes[u.o] = 0 AND u.i IS NOT NULL;
+    SELECT keys[u.k], u.i, u.fingerprint, u.id, u.answer, moment
+      FROM unnest(ids, key_, idem, memories, fingerprints, answers) WITH ORDINALITY u (id, k, i, m, fingerprint, answer, o)
+     WHERE codes[u.o] = 0 AND u.i IS NOT NULL AND u.m = 0;
+    IF 0 < ANY (memories) THEN
+        INSERT INTO idempotency (key_id, key, fingerprint, task_id, answer, at)
+        SELECT DISTINCT ON (u.k, u.i) keys[u.k], u.i, u.fingerprint, u.id, u.answer, moment
+          FROM unnest(ids, key_, idem, memories, fingerprints, answers) WITH ORDINALITY u (id, k, i, m, fingerprint, answer, o)
+         WHERE codes[u.o] = 0 AND u.i IS NOT NULL AND u.m > 0 ORDER BY u.k, u.i, u.o DESC
+            ON CONFLICT (key_id, key) DO UPDATE
+           SET fingerprint = excluded.fingerprint, task_id = excluded.task_id, answer = excluded.answer, at = excluded.at;
+    END IF;
     UPDATE account SET avail_micros = avail_micros - spent[array_position(accounts, id)],
                        held_micros = held_micros + spent[array_position(accounts, id)],
-                       open_holds = open_holds + acc_new[array_position(accounts, id)]
+                       open_holds = open_holds + acc_new[array_position(accounts, id)],
+                       tat_us = acc_tat[array_position(accounts, id)]
      WHERE id = ANY (accounts) AND acc_new[array_position(accounts, id)] > 0;
     UPDATE key_state SET open_holds = open_holds + key_new[array_position(keys, key_id)],
+                         spent_micros = spent_micros + key_spent[array_position(keys, key_id)],
                          tat_us = tat[array_position(keys, key_id)]
      WHERE key_id = ANY (keys) AND key_new[array_position(keys, key_id)] > 0;
     IF wake AND 0 = ANY (codes) THEN
@@ -267,8 +299,9 @@ BEGIN
           FROM (SELECT t.account_id, sum(t.released_micros)::bigint AS released, sum(t.held_micros)::bigint AS held,
                        count(*)::integer AS closed FROM task t WHERE t.id = ANY (ended) GROUP BY t.account_id) s
          WHERE a.id = s.account_id;
-        UPDATE key_state k SET open_holds = k.open_holds - s.closed
-          FROM (SELECT t.key_id, count(*)::integer AS closed FROM task t WHERE t.id = ANY (ended) GROUP BY t.key_id) s
+        UPDATE key_state k SET open_holds = k.open_holds - s.closed, spent_micros = k.spent_micros - s.released
+          FROM (SELECT t.key_id, count(*)::integer AS closed, sum(t.released_micros)::bigint AS released
+                  FROM task t WHERE t.id = ANY (ended) GROUP BY t.key_id) s
          WHERE k.key_id = s.key_id;
 
         INSERT INTO event (task_id, kind, ordinal, at) SELECT u, 1, 0, at FROM unnest(ended) u;
@@ -359,6 +392,13 @@ BEGIN
     RETURN true;
 END $$;
 
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is a history; rows are only added', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+
 CREATE FUNCTION public.renew_lease(worker_ uuid, host_ text, process_ text, lease_s double precision) RETURNS void
     LANGUAGE sql
     AS $$
@@ -398,6 +438,21 @@ CREATE TABLE public.clock (
 CREATE FUNCTION public.seedgate_now() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     RETURN (clock_timestamp() + (SELECT clock.shift FROM public.clock));
+
+CREATE FUNCTION public.seedgate_room(position_ integer, now_us bigint, acc_rate integer, acc_tat bigint, key_rate integer, key_tat bigint, acc_limit integer, acc_open integer, key_limit integer, key_open integer) RETURNS integer[]
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT ARRAY[position_, r.most, r.remaining, t.most, t.remaining]
+      FROM (SELECT 1) one
+      LEFT JOIN LATERAL (
+          SELECT u.most, greatest(0, (now_us + u.pause * u.most - greatest(u.tat, now_us)) / u.pause)::integer AS remaining
+            FROM (VALUES (acc_rate, acc_tat, 60000000 / acc_rate), (key_rate, key_tat, 60000000 / key_rate)) u (most, tat, pause)
+           WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) r ON true
+      LEFT JOIN LATERAL (
+          SELECT u.most, greatest(0, u.most - u.taken) AS remaining
+            FROM (VALUES (acc_limit, acc_open), (key_limit, key_open)) u (most, taken)
+           WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) t ON true
+$$;
 
 CREATE FUNCTION public.sweep_workers(dead uuid[], most integer) RETURNS integer
     LANGUAGE plpgsql
@@ -463,15 +518,23 @@ CREATE TABLE public.account (
     avail_micros bigint DEFAULT 0 NOT NULL,
     held_micros bigint DEFAULT 0 NOT NULL,
     open_holds integer DEFAULT 0 NOT NULL,
+    tat_us bigint DEFAULT 0 NOT NULL,
+    submits_per_minute integer,
     concurrent_tasks integer,
+    polls_per_minute integer,
+    max_waiting integer,
+    frozen boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT public.seedgate_now() NOT NULL,
     CONSTRAINT account_avail_micros_check CHECK ((avail_micros >= 0)),
     CONSTRAINT account_check CHECK (((held_micros = 0) OR (open_holds > 0))),
-    CONSTRAINT account_concurrent_tasks_check CHECK ((concurrent_tasks > 0)),
+    CONSTRAINT account_concurrent_tasks_check CHECK ((concurrent_tasks >= 0)),
     CONSTRAINT account_held_micros_check CHECK ((held_micros >= 0)),
+    CONSTRAINT account_max_waiting_check CHECK ((max_waiting >= 0)),
     CONSTRAINT account_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT account_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT account_open_holds_check CHECK ((open_holds >= 0))
+    CONSTRAINT account_open_holds_check CHECK ((open_holds >= 0)),
+    CONSTRAINT account_polls_per_minute_check CHECK ((polls_per_minute >= 0)),
+    CONSTRAINT account_submits_per_minute_check CHECK (((submits_per_minute >= 0) AND (submits_per_minute <= 60000000)))
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
 
@@ -495,14 +558,18 @@ CREATE TABLE public.api_key (
     account_id uuid NOT NULL,
     kind text NOT NULL,
     name text NOT NULL,
-    prefix text NOT NULL,
-    digest bytea NOT NULL,
+    models text[],
+    route text DEFAULT 'auto'::text NOT NULL,
+    manages_keys boolean DEFAULT false NOT NULL,
+    polls_per_minute integer,
     created_at timestamp with time zone DEFAULT public.seedgate_now() NOT NULL,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
-    CONSTRAINT api_key_digest_check CHECK ((length(digest) = 32)),
     CONSTRAINT api_key_kind_check CHECK ((kind = ANY (ARRAY['live'::text, 'test'::text, 'dev'::text]))),
-    CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+    CONSTRAINT api_key_models_check CHECK (((cardinality(models) >= 1) AND (cardinality(models) <= 100))),
+    CONSTRAINT api_key_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT api_key_polls_per_minute_check CHECK ((polls_per_minute >= 0)),
+    CONSTRAINT api_key_route_check CHECK ((route = ANY (ARRAY['auto'::text, 'value'::text, 'official'::text])))
 );
 
 CREATE TABLE public.attempt (
@@ -522,6 +589,28 @@ CREATE TABLE public.attempt (
     CONSTRAINT attempt_check1 CHECK (((state <> 'accepted'::text) OR (handle IS NOT NULL))),
     CONSTRAINT attempt_cost_micros_check CHECK ((cost_micros >= 0)),
     CONSTRAINT attempt_state_check CHECK ((state = ANY (ARRAY['intent'::text, 'accepted'::text, 'done'::text, 'refused'::text, 'lost'::text, 'in_doubt'::text, 'abandoned'::text])))
+);
+
+CREATE TABLE public.configuration (
+    version bigint NOT NULL,
+    name text NOT NULL,
+    value text,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT public.seedgate_now() NOT NULL,
+    CONSTRAINT configuration_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT configuration_name_check CHECK (((length(name) >= 1) AND (length(name) <= 400))),
+    CONSTRAINT configuration_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
+    CONSTRAINT configuration_value_check CHECK ((length(value) <= 10000))
+);
+
+ALTER TABLE public.configuration ALTER COLUMN version ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.configuration_version_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE public.delivery (
@@ -581,24 +670,38 @@ CREATE TABLE public.installation (
     CONSTRAINT installation_singleton_check CHECK (singleton)
 );
 
+CREATE TABLE public.key_secret (
+    digest bytea NOT NULL,
+    key_id uuid NOT NULL,
+    prefix text NOT NULL,
+    created_at timestamp with time zone DEFAULT public.seedgate_now() NOT NULL,
+    expires_at timestamp with time zone,
+    CONSTRAINT key_secret_digest_check CHECK ((length(digest) = 32))
+);
+
 CREATE TABLE public.key_state (
     key_id uuid NOT NULL,
     account_id uuid NOT NULL,
     open_holds integer DEFAULT 0 NOT NULL,
     tat_us bigint DEFAULT 0 NOT NULL,
+    spent_micros bigint DEFAULT 0 NOT NULL,
     submits_per_minute integer,
     concurrent_tasks integer,
-    blocked boolean DEFAULT false NOT NULL,
-    CONSTRAINT key_state_concurrent_tasks_check CHECK ((concurrent_tasks > 0)),
+    budget_micros bigint,
+    CONSTRAINT key_state_budget_micros_check CHECK ((budget_micros >= 0)),
+    CONSTRAINT key_state_concurrent_tasks_check CHECK ((concurrent_tasks >= 0)),
     CONSTRAINT key_state_open_holds_check CHECK ((open_holds >= 0)),
-    CONSTRAINT key_state_submits_per_minute_check CHECK (((submits_per_minute >= 1) AND (submits_per_minute <= 60000000)))
+    CONSTRAINT key_state_spent_micros_check CHECK ((spent_micros >= 0)),
+    CONSTRAINT key_state_submits_per_minute_check CHECK (((submits_per_minute >= 0) AND (submits_per_minute <= 60000000)))
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
 
 CREATE TABLE public.lane (
     name text NOT NULL,
     capacity integer,
-    CONSTRAINT lane_capacity_check CHECK ((capacity >= 0))
+    max_waiting integer,
+    CONSTRAINT lane_capacity_check CHECK ((capacity >= 0)),
+    CONSTRAINT lane_max_waiting_check CHECK ((max_waiting >= 0))
 );
 
 CREATE TABLE public.posting (
@@ -657,6 +760,7 @@ CREATE TABLE public.task (
     state smallint DEFAULT 0 NOT NULL,
     listing_id text NOT NULL,
     listing_version integer NOT NULL,
+    price_version bigint DEFAULT 0 NOT NULL,
     pictures smallint NOT NULL,
     unit_price_micros bigint NOT NULL,
     held_micros bigint NOT NULL,
@@ -708,12 +812,6 @@ ALTER TABLE ONLY public.adjustment
     ADD CONSTRAINT adjustment_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.api_key
-    ADD CONSTRAINT api_key_account_id_name_key UNIQUE (account_id, name);
-
-ALTER TABLE ONLY public.api_key
-    ADD CONSTRAINT api_key_digest_key UNIQUE (digest);
-
-ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.attempt
@@ -721,6 +819,9 @@ ALTER TABLE ONLY public.attempt
 
 ALTER TABLE ONLY public.clock
     ADD CONSTRAINT clock_pkey PRIMARY KEY (singleton);
+
+ALTER TABLE ONLY public.configuration
+    ADD CONSTRAINT configuration_pkey PRIMARY KEY (version);
 
 ALTER TABLE ONLY public.delivery
     ADD CONSTRAINT delivery_pkey PRIMARY KEY (task_id);
@@ -739,6 +840,9 @@ ALTER TABLE ONLY public.image
 
 ALTER TABLE ONLY public.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (singleton);
+
+ALTER TABLE ONLY public.key_secret
+    ADD CONSTRAINT key_secret_pkey PRIMARY KEY (digest);
 
 ALTER TABLE ONLY public.key_state
     ADD CONSTRAINT key_state_pkey PRIMARY KEY (key_id);
@@ -761,11 +865,17 @@ ALTER TABLE ONLY public.task
 ALTER TABLE ONLY public.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+CREATE UNIQUE INDEX api_key_name ON public.api_key USING btree (account_id, name) WHERE (revoked_at IS NULL);
+
+CREATE INDEX configuration_by_name ON public.configuration USING btree (name, version DESC);
+
 CREATE INDEX delivery_due ON public.delivery USING btree (due_at) WHERE (state = 'due'::text);
 
 CREATE INDEX idempotency_by_age ON public.idempotency USING brin (at);
 
 CREATE INDEX image_live ON public.image USING btree (at) WHERE (deleted_at IS NULL);
+
+CREATE INDEX key_secret_by_key ON public.key_secret USING btree (key_id);
 
 CREATE INDEX reference_by_content ON public.reference USING btree (sha256);
 
@@ -781,11 +891,16 @@ CREATE INDEX task_by_account ON public.task USING btree (account_id, id);
 
 CREATE INDEX task_open_deadline ON public.task USING btree (deadline_at) WHERE (state < 10);
 
+CREATE TRIGGER configuration_is_history BEFORE DELETE OR UPDATE ON public.configuration FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
+
 ALTER TABLE ONLY public.adjustment
     ADD CONSTRAINT adjustment_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.key_secret
+    ADD CONSTRAINT key_secret_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.api_key(id);
 
 ALTER TABLE ONLY public.key_state
     ADD CONSTRAINT key_state_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from seedgate.domain.slot import SlotState
-from seedgate.store.database import Database
+from seedgate.store.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +35,32 @@ async def read_statistics(database: Database) -> Statistics:
         oldest_open_task_s=max(0.0, single["oldest"]),
         workers=int(single["workers"]),
         deliveries_due=int(single["due"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits to be claimed."""
+
+    lanes: Mapping[str, int]
+    full_accounts: frozenset[UUID]
+    """Those with as much waiting as they may have."""
+
+
+async def read_waiting(lane: Connection, *, most_per_account: int) -> Waiting:
+    """Count waiting slots by lane, and find the accounts that have as many as they may: their own limit, or the given.
+
+    One pass over the partial index of waiting slots, which `max_waiting` bounds.
+    """
+    rows = await lane.fetch_repeatable(
+        "WITH waiting AS (SELECT lane, account_id, count(*) AS n FROM slot WHERE state = 1 GROUP BY lane, account_id)"
+        " SELECT lane, sum(n)::bigint AS n, NULL::uuid AS account_id FROM waiting GROUP BY lane"
+        " UNION ALL SELECT NULL, w.n, w.account_id"
+        " FROM (SELECT account_id, sum(n)::bigint AS n FROM waiting GROUP BY account_id) w"
+        " JOIN account a ON a.id = w.account_id WHERE w.n >= nullif(coalesce(a.max_waiting, $1), 0)",
+        most_per_account,
+    )
+    return Waiting(
+        lanes={row["lane"]: row["n"] for row in rows if row["lane"] is not None},
+        full_accounts=frozenset(row["account_id"] for row in rows if row["account_id"] is not None),
     )

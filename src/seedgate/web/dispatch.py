@@ -14,25 +14,28 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID
 
 from seedgate import log
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
+from seedgate.clock import Clock
 from seedgate.dialect import Answer, Dialect, Incoming, Intent, Route, StoreDataUrl, Submission
 from seedgate.domain.caller import Caller
-from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingDown
+from seedgate.domain.configuration import Configuration
+from seedgate.domain.errors import Bug, InvalidRequest, RateLimited, SeedgateError, ShuttingDown
+from seedgate.domain.limits import Room
 from seedgate.tasks.lookup import Lookups
-from seedgate.tasks.submit import Submits
+from seedgate.tasks.submit import Asked, Submits
+from seedgate.web import dry_run, refusals
 from seedgate.web.body import Bodies, Disconnected, Receive, check_text_size
 from seedgate.web.protocol import RESPOND, Respond
+from seedgate.web.refusals import CHARGED, NOTHING_CHARGED, Addresses, Buckets, Headers
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_IDEMPOTENCY_KEY = 255
 _NONE: Mapping[str, Any] = {}
@@ -70,6 +73,11 @@ class Services:
     balances: Balances
     bodies: Bodies
     store_data_url: StoreDataUrl
+    name_data_url: StoreDataUrl
+    """The same with nothing stored."""
+    configuration: Callable[[], Configuration]
+    addresses: Addresses
+    clock: Clock
     result_url: Callable[[str], str]
     """Absolute address of a result file by name."""
 
@@ -83,6 +91,8 @@ class Dispatch:
         self._exact, self._prefixes = _table(dialects)
         self._id_prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
+        self._polls = Buckets(services.clock)
+        self._refused = Buckets(services.clock)
         self.measured = measured
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -111,10 +121,11 @@ class Dispatch:
         except SeedgateError as error:
             if isinstance(error, Bug):
                 _log_bug(request, request_id, error)
-            answer = dialect.render_error(error, request.incoming())
+            self._count_refusal(request, error)
+            answer, extra = dialect.render_error(error, request.incoming()), refusals.headers(error)
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(request, request_id, error)
-            answer = dialect.render_error(Bug(), request.incoming())
+            answer, extra = dialect.render_error(Bug(), request.incoming()), (NOTHING_CHARGED,)
         names = request.bound.names
         self.measured.answers[*names, answer.status] += 1
         self.measured.seconds[names] += time.perf_counter() - started
@@ -122,34 +133,44 @@ class Dispatch:
 
     async def _answer(self, request: "_Request") -> tuple[Answer, Headers]:
         services, dialect = self._services, request.bound.dialect
-        caller = await services.keys.authenticate(dialect.credential(request.headers))
-        match request.bound.route.intent:
-            case Intent.SUBMIT:
-                return await self._submit(request, caller)
+        intent = request.bound.route.intent
+        credential = dialect.credential(request.headers)
+        if self._refused and (intent is Intent.SUBMIT or not services.keys.knows(credential)):
+            self._refuse_address(request)
+        caller = await services.keys.authenticate(credential)
+        if intent is Intent.SUBMIT:
+            return await self._submit(request, caller)
+        self._count_poll(caller)
+        match intent:
             case Intent.STATUS:
                 lookup = dialect.parse_lookup(request.incoming())
                 view = await services.lookups.find(lookup, account_id=caller.account_id)
-                return dialect.render(view, [services.result_url(name) for name in view.files]), ()
+                answer = dialect.render(view, [services.result_url(name) for name in view.files])
+                return answer, () if view.charged_micros is None else ((CHARGED, b"%d" % view.charged_micros),)
             case Intent.BALANCE:
                 return dialect.render_balance(await services.balances.read(caller.account_id)), ()
+            case _:
+                assert_never(intent)
 
     async def _submit(self, request: "_Request", caller: Caller) -> tuple[Answer, Headers]:
         if self.measured.draining:
             raise ShuttingDown(retry_after_s=5)
-        dialect = request.bound.dialect
-        submission = await self._parse(request)
-        key = _idempotency_key(request.headers)
+        services, dialect = self._services, request.bound.dialect
+        if dry_run.asked(request.headers):
+            submission = await self._parse(request, services.name_data_url)
+            quote = services.submits.quote(submission, caller)
+            return dry_run.render(
+                quote, available_micros=await services.balances.read(caller.account_id)
+            ), dry_run.MARKS
+        submission = await self._parse(request, services.store_data_url)
         rendered: list[Answer] = []
 
         def render(task_id: UUID) -> bytes:
             rendered.append(dialect.render_accepted(task_id, submission))
             return rendered[0].body
 
-        accepted = await self._services.submits.submit(
-            submission,
-            caller=caller,
-            render=render,
-            idempotency=(submission.listing.id, key) if key else None,
+        accepted = await services.submits.submit(
+            submission, caller=caller, render=render, asked=_asked(request.headers)
         )
         template = rendered[0]
         if not accepted.replayed:
@@ -157,8 +178,36 @@ class Dispatch:
         replay = Answer(status=template.status, body=accepted.answer, headers=template.headers)
         return replay, ((b"idempotency-replayed", b"true"),)
 
-    async def _parse(self, request: "_Request") -> Submission:
-        bodies, store = self._services.bodies, self._services.store_data_url
+    def _count_poll(self, caller: Caller) -> None:
+        """Every question but a submit. Raises RateLimited beyond the key's polls."""
+        most = caller.polls_per_minute
+        if most is None:
+            most = self._services.configuration().limits.polls_per_minute
+        if not most:
+            return
+        wait_s = self._polls.wait_s(caller.key_id, per_s=most / 60, burst=most)
+        if wait_s > 0:
+            raise RateLimited(retry_after_s=wait_s, room=Room(submits_per_minute=most, submits_left=0))
+        self._polls.spend(caller.key_id, per_s=most / 60)
+
+    def _count_refusal(self, request: "_Request", error: SeedgateError) -> None:
+        most = self._services.configuration().limits.refusals_per_second
+        if most and refusals.counts(error):
+            address = self._services.addresses.of(request.scope, request.headers)
+            if address is not None:
+                self._refused.spend(address, per_s=most)
+
+    def _refuse_address(self, request: "_Request") -> None:
+        """Raise RateLimited when too much was refused to the caller's address lately."""
+        most = self._services.configuration().limits.refusals_per_second
+        address = self._services.addresses.of(request.scope, request.headers)
+        if most and address is not None:
+            wait_s = self._refused.wait_s(address, per_s=most, burst=most)
+            if wait_s > 0:
+                raise RateLimited("Too many refused requests from this address", retry_after_s=wait_s)
+
+    async def _parse(self, request: "_Request", store: StoreDataUrl) -> Submission:
+        bodies = self._services.bodies
         dialect, headers = request.bound.dialect, request.headers
         announced = headers.get(b"content-length")
         carries_images = request.bound.route.carries_images
@@ -219,6 +268,13 @@ def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
             f"Idempotency-Key must have 1 to {MAX_IDEMPOTENCY_KEY} printable characters", param="Idempotency-Key"
         )
     return key
+
+
+def _asked(headers: Mapping[bytes, bytes]) -> Asked:
+    """How a submit wants to be recognised. Clients made by Stainless count their tries, and some send no key."""
+    return Asked(
+        key=_idempotency_key(headers), retry=headers.get(b"x-stainless-retry-count", b"0").strip() not in {b"0", b""}
+    )
 
 
 async def _send(scope: Scope, send: Send, answer: Answer, request_id: bytes, extra: Headers) -> None:

@@ -21,6 +21,7 @@ CREATE TABLE installation (
 
 -- Money ---------------------------------------------------------------------------------------------------------------
 
+-- A limit of 0 is no limit, here and of a key.
 CREATE TABLE account (
     id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
@@ -28,33 +29,54 @@ CREATE TABLE account (
     avail_micros bigint NOT NULL DEFAULT 0 CHECK (avail_micros >= 0),
     held_micros bigint NOT NULL DEFAULT 0 CHECK (held_micros >= 0),
     open_holds integer NOT NULL DEFAULT 0 CHECK (open_holds >= 0),
-    concurrent_tasks integer CHECK (concurrent_tasks > 0),
+    tat_us bigint NOT NULL DEFAULT 0,
+    submits_per_minute integer CHECK (submits_per_minute BETWEEN 0 AND 60000000),
+    concurrent_tasks integer CHECK (concurrent_tasks >= 0),
+    polls_per_minute integer CHECK (polls_per_minute >= 0),
+    max_waiting integer CHECK (max_waiting >= 0),
+    frozen boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT seedgate_now(),
     CHECK (held_micros = 0 OR open_holds > 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- `models` NULL is all; `manages_keys` lets a key make, rotate and revoke its account's other keys.
 CREATE TABLE api_key (
     id uuid PRIMARY KEY,
     account_id uuid NOT NULL REFERENCES account,
     kind text NOT NULL CHECK (kind IN ('live', 'test', 'dev')),
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-    prefix text NOT NULL,
-    digest bytea NOT NULL UNIQUE CHECK (length(digest) = 32),
+    models text[] CHECK (cardinality(models) BETWEEN 1 AND 100),
+    route text NOT NULL DEFAULT 'auto' CHECK (route IN ('auto', 'value', 'official')),
+    manages_keys boolean NOT NULL DEFAULT false,
+    polls_per_minute integer CHECK (polls_per_minute >= 0),
     created_at timestamptz NOT NULL DEFAULT seedgate_now(),
     expires_at timestamptz,
-    revoked_at timestamptz,
-    UNIQUE (account_id, name)
+    revoked_at timestamptz
 );
+CREATE UNIQUE INDEX api_key_name ON api_key (account_id, name) WHERE revoked_at IS NULL;
+
+-- What a caller sends is a secret of its key, of which only the digest is kept. A key that is rotated gets another one
+-- and stays itself, with its limits, budget and idempotency; the old secret works on until `expires_at`.
+CREATE TABLE key_secret (
+    digest bytea PRIMARY KEY CHECK (length(digest) = 32),
+    key_id uuid NOT NULL REFERENCES api_key,
+    prefix text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT seedgate_now(),
+    expires_at timestamptz
+);
+CREATE INDEX key_secret_by_key ON key_secret (key_id);
 
 -- What a submit changes of a key, apart from `api_key` so that the row stays narrow and its updates stay on its page.
+-- `spent_micros` is what its open tasks hold and its ended tasks were charged. A limit of NULL is the default.
 CREATE TABLE key_state (
     key_id uuid PRIMARY KEY REFERENCES api_key,
     account_id uuid NOT NULL REFERENCES account,
     open_holds integer NOT NULL DEFAULT 0 CHECK (open_holds >= 0),
     tat_us bigint NOT NULL DEFAULT 0,
-    submits_per_minute integer CHECK (submits_per_minute BETWEEN 1 AND 60000000),
-    concurrent_tasks integer CHECK (concurrent_tasks > 0),
-    blocked boolean NOT NULL DEFAULT false
+    spent_micros bigint NOT NULL DEFAULT 0 CHECK (spent_micros >= 0),
+    submits_per_minute integer CHECK (submits_per_minute BETWEEN 0 AND 60000000),
+    concurrent_tasks integer CHECK (concurrent_tasks >= 0),
+    budget_micros bigint CHECK (budget_micros >= 0)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 -- entry: 1 hold, 2 charge, 3 release, 4 grant, 5 debit. side: 1 from, 2 to. book: 1 available, 2 held, 3 revenue, 4 funding.
@@ -87,6 +109,7 @@ CREATE TABLE adjustment (
 
 -- Tasks ---------------------------------------------------------------------------------------------------------------
 
+-- `price_version` is the configuration row that the unit price comes from; 0 is the listing's own price.
 -- state: 0 pending, 1 processing, 10 success, 11 failed, 12 cancelled; from 10 on nothing changes any more.
 CREATE TABLE task (
     id uuid PRIMARY KEY,
@@ -96,6 +119,7 @@ CREATE TABLE task (
     state smallint NOT NULL DEFAULT 0,
     listing_id text NOT NULL,
     listing_version integer NOT NULL,
+    price_version bigint NOT NULL DEFAULT 0,
     pictures smallint NOT NULL CHECK (pictures BETWEEN 1 AND 100),
     unit_price_micros bigint NOT NULL CHECK (unit_price_micros >= 0),
     held_micros bigint NOT NULL,
@@ -226,7 +250,8 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_due ON delivery (due_at) WHERE state = 'due';
 
--- `key` is what was asked for (dialect and listing), a line feed, and the caller's Idempotency-Key.
+-- `key` is what was asked for (dialect and listing), a line feed, and the caller's Idempotency-Key; or, for a submit
+-- without one, a tab and the fingerprint, so that a caller which says it retries is recognised.
 CREATE TABLE idempotency (
     key_id uuid NOT NULL,
     key text NOT NULL,
@@ -249,8 +274,10 @@ CREATE TABLE worker (
     lease_until timestamptz NOT NULL
 );
 
--- `capacity` bounds a lane over all processes; lanes without a row, or with NULL, are bounded by their workers alone.
+-- `capacity` bounds what a lane does at once over all processes; lanes without a row, or with NULL, are bounded by their
+-- workers alone. Beyond `max_waiting` slots nothing more is accepted for it.
 CREATE TABLE lane (
     name text PRIMARY KEY,
-    capacity integer CHECK (capacity >= 0)
+    capacity integer CHECK (capacity >= 0),
+    max_waiting integer CHECK (max_waiting >= 0)
 );

@@ -1,129 +1,182 @@
+-- What a refused caller is told: of each kind of limit the one with least left (`seedgate.domain.limits.nearest`).
+CREATE FUNCTION seedgate_room(
+    position_ integer, now_us bigint, acc_rate integer, acc_tat bigint, key_rate integer, key_tat bigint,
+    acc_limit integer, acc_open integer, key_limit integer, key_open integer
+) RETURNS integer[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY[position_, r.most, r.remaining, t.most, t.remaining]
+      FROM (SELECT 1) one
+      LEFT JOIN LATERAL (
+          SELECT u.most, greatest(0, (now_us + u.pause * u.most - greatest(u.tat, now_us)) / u.pause)::integer AS remaining
+            FROM (VALUES (acc_rate, acc_tat, 60000000 / acc_rate), (key_rate, key_tat, 60000000 / key_rate)) u (most, tat, pause)
+           WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) r ON true
+      LEFT JOIN LATERAL (
+          SELECT u.most, greatest(0, u.most - u.taken) AS remaining
+            FROM (VALUES (acc_limit, acc_open), (key_limit, key_open)) u (most, taken)
+           WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) t ON true
+$$;
+
 -- T1: accept a batch of submits. The decision is `seedgate.domain.admission`, statement for statement; a property test
--- holds the two together. `accounts` and `keys` are the distinct ids in ascending order; `acc` and `key_` index them
--- from 1; `dup` is the position of the previous submit of the batch with the same idempotency key, or NULL.
+-- holds the two together. `accounts`, `keys` and the `offer_…` arrays hold what is distinct in the batch, the first two in
+-- ascending order; `acc`, `key_` and `offer` index them from 1. `memories` says what an idempotency key is (0 named by the
+-- caller, 1 content, 2 content of a retry); `dup` is the position of the batch's previous submit with the same one.
 --
--- codes: 0 accepted, 1 replay, 2 key reused, 3 key blocked, 4 rate, 5 concurrency, 6 balance. `owners` names the submit
--- of this batch whose answer a replay gets; replays of older tasks come back in `hit_at`, `hit_answers`.
+-- codes: 0 accepted, 1 replay, 2 key reused, 3 frozen, 4 rate, 5 concurrency, 6 balance, 7 budget. `owners` names the
+-- submit of this batch whose answer a replay gets; replays of older tasks come back in `hit_at`, `hit_answers`. `rooms`
+-- has five numbers for each refusal with code 4 or 5: position, rate, rate left, tasks at once, tasks left.
 CREATE FUNCTION accept_tasks(
     accounts uuid[], keys uuid[],
-    acc integer[], key_ integer[], idem text[], fingerprints bytea[], dup integer[],
-    ids uuid[], listing_ids text[], listing_versions integer[], lanes text[],
-    pictures smallint[], slots smallint[], blocked boolean[], prices bigint[],
-    requests text[], changes text[], callbacks text[], answers bytea[], deadlines_s integer[], wake boolean,
-    OUT codes integer[], OUT owners integer[], OUT waits_us bigint[], OUT hit_at integer[], OUT hit_answers bytea[]
+    offer_listings text[], offer_versions integer[], offer_prices bigint[], offer_price_versions bigint[], offer_lanes text[],
+    deadline_s integer, default_rate integer, default_tasks integer,
+    acc integer[], key_ integer[], offer integer[], idem text[], memories smallint[], fingerprints bytea[], dup integer[],
+    ids uuid[], pictures smallint[], slots smallint[], blocked boolean[],
+    requests text[], changes text[], callbacks text[], answers bytea[], wake boolean,
+    OUT codes integer[], OUT owners integer[], OUT waits_us bigint[], OUT hit_at integer[], OUT hit_answers bytea[],
+    OUT rooms integer[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    at timestamptz;
+    moment timestamptz;
     now_us bigint;
-    avail bigint[]; acc_open integer[]; acc_limit integer[]; modes text[];
-    key_open integer[]; key_limit integer[]; rate integer[]; tat bigint[]; stopped boolean[];
-    spent bigint[]; acc_new integer[]; key_new integer[];
-    hit_fingerprints bytea[]; hit_index integer[];
-    a integer; k integer; o integer; h integer; amount bigint; emission bigint; earned bigint;
+    avail bigint[]; acc_open integer[]; acc_limit integer[]; acc_rate integer[]; acc_tat bigint[]; modes text[]; stopped boolean[];
+    key_open integer[]; key_limit integer[]; rate integer[]; tat bigint[]; budget bigint[];
+    spent bigint[]; acc_new integer[]; key_spent bigint[]; key_new integer[];
+    hit_fingerprints bytea[]; hit_index integer[]; last integer[];
+    a integer; k integer; o integer; h integer; amount bigint; acc_earned bigint; earned bigint; excess bigint;
 BEGIN
     -- The account's lock serialises everything of the account: money, limits, idempotency. Ascending order, so no deadlock.
     SELECT array_agg(s.avail_micros ORDER BY s.id), array_agg(s.open_holds ORDER BY s.id),
-           array_agg(s.concurrent_tasks ORDER BY s.id), array_agg(s.mode ORDER BY s.id)
-      INTO avail, acc_open, acc_limit, modes
-      FROM (SELECT id, avail_micros, open_holds, concurrent_tasks, mode FROM account
+           array_agg(nullif(s.concurrent_tasks, 0) ORDER BY s.id), array_agg(nullif(s.submits_per_minute, 0) ORDER BY s.id),
+           array_agg(s.tat_us ORDER BY s.id), array_agg(s.mode ORDER BY s.id), array_agg(s.frozen ORDER BY s.id)
+      INTO avail, acc_open, acc_limit, acc_rate, acc_tat, modes, stopped
+      FROM (SELECT id, avail_micros, open_holds, concurrent_tasks, submits_per_minute, tat_us, mode, frozen FROM account
              WHERE id = ANY (accounts) ORDER BY id FOR UPDATE) s;
     -- Statements of their own, so that each sees what was committed while the lock was awaited.
-    SELECT array_agg(s.open_holds ORDER BY s.key_id), array_agg(s.concurrent_tasks ORDER BY s.key_id),
-           array_agg(s.submits_per_minute ORDER BY s.key_id), array_agg(s.tat_us ORDER BY s.key_id),
-           array_agg(s.blocked ORDER BY s.key_id)
-      INTO key_open, key_limit, rate, tat, stopped
+    SELECT array_agg(s.open_holds ORDER BY s.key_id),
+           array_agg(nullif(coalesce(s.concurrent_tasks, default_tasks), 0) ORDER BY s.key_id),
+           array_agg(nullif(coalesce(s.submits_per_minute, default_rate), 0) ORDER BY s.key_id),
+           array_agg(s.tat_us ORDER BY s.key_id), array_agg(s.budget_micros - s.spent_micros ORDER BY s.key_id)
+      INTO key_open, key_limit, rate, tat, budget
       FROM key_state s WHERE s.key_id = ANY (keys);
     IF cardinality(avail) IS DISTINCT FROM cardinality(accounts) OR cardinality(tat) IS DISTINCT FROM cardinality(keys) THEN
         RAISE EXCEPTION 'an account or key of the batch does not exist' USING ERRCODE = 'foreign_key_violation';
     END IF;
+    moment := seedgate_now();
     SELECT array_agg(u.o::integer), array_agg(m.fingerprint), array_agg(m.answer)
       INTO hit_at, hit_fingerprints, hit_answers
-      FROM unnest(key_, idem) WITH ORDINALITY u (k, i, o),
+      FROM unnest(key_, idem, memories) WITH ORDINALITY u (k, i, m, o),
            LATERAL (SELECT d.fingerprint, d.answer FROM idempotency d
-                     WHERE d.key_id = keys[u.k] AND d.key = u.i LIMIT 1) m
-     WHERE u.i IS NOT NULL;
+                     WHERE d.key_id = keys[u.k] AND d.key = u.i
+                       AND (u.m = 0 OR d.at > moment - interval '15 minutes') LIMIT 1) m
+     WHERE u.i IS NOT NULL AND u.m <> 1;
     hit_index := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
     FOR h IN 1 .. coalesce(cardinality(hit_at), 0) LOOP
         hit_index[hit_at[h]] := h;
     END LOOP;
 
-    at := seedgate_now();
-    now_us := (extract(epoch FROM at) * 1000000)::bigint;
+    now_us := (extract(epoch FROM moment) * 1000000)::bigint;
     codes := array_fill(0, ARRAY[cardinality(ids)]);
     owners := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
+    last := owners;  -- the newest submit of the batch, up to each, that was accepted with the same idempotency key
     waits_us := array_fill(0::bigint, ARRAY[cardinality(ids)]);
     spent := array_fill(0::bigint, ARRAY[cardinality(accounts)]);
     acc_new := array_fill(0, ARRAY[cardinality(accounts)]);
+    key_spent := array_fill(0::bigint, ARRAY[cardinality(keys)]);
     key_new := array_fill(0, ARRAY[cardinality(keys)]);
 
     FOR i IN 1 .. cardinality(ids) LOOP
         a := acc[i]; k := key_[i];
-        h := hit_index[i];
-        IF h IS NOT NULL THEN
-            codes[i] := CASE WHEN hit_fingerprints[h] = fingerprints[i] THEN 1 ELSE 2 END;
-            CONTINUE;
+        o := last[dup[i]];
+        last[i] := o;
+        IF memories[i] <> 1 THEN
+            IF o IS NOT NULL THEN
+                owners[i] := o;
+                codes[i] := CASE WHEN fingerprints[o] = fingerprints[i] THEN 1 ELSE 2 END;
+                CONTINUE;
+            END IF;
+            h := hit_index[i];
+            IF h IS NOT NULL THEN
+                codes[i] := CASE WHEN hit_fingerprints[h] = fingerprints[i] THEN 1 ELSE 2 END;
+                CONTINUE;
+            END IF;
         END IF;
-        o := owners[dup[i]];
-        IF o IS NOT NULL THEN
-            owners[i] := o;
-            codes[i] := CASE WHEN fingerprints[o] = fingerprints[i] THEN 1 ELSE 2 END;
-            CONTINUE;
-        END IF;
-        IF stopped[k] THEN
+        IF stopped[a] THEN
             codes[i] := 3;
             CONTINUE;
         END IF;
         IF acc_open[a] + acc_new[a] >= acc_limit[a] OR key_open[k] + key_new[k] >= key_limit[k] THEN
             codes[i] := 5;
-            CONTINUE;
-        END IF;
-        amount := prices[i] * pictures[i];
-        IF avail[a] - spent[a] < amount THEN
-            codes[i] := 6;
-            CONTINUE;
-        END IF;
-        IF rate[k] IS NOT NULL THEN
-            emission := 60000000 / rate[k];
-            earned := greatest(tat[k], now_us) + emission;
-            IF earned - now_us - emission * rate[k] > 0 THEN
-                codes[i] := 4;
-                waits_us[i] := earned - now_us - emission * rate[k];
+        ELSE
+            amount := offer_prices[offer[i]] * pictures[i];
+            IF avail[a] - spent[a] < amount THEN
+                codes[i] := 6;
                 CONTINUE;
             END IF;
-            tat[k] := earned;
+            IF budget[k] - key_spent[k] < amount THEN
+                codes[i] := 7;
+                CONTINUE;
+            END IF;
+            IF rate[k] IS NOT NULL OR acc_rate[a] IS NOT NULL THEN
+                acc_earned := greatest(acc_tat[a], now_us) + 60000000 / acc_rate[a];
+                earned := greatest(tat[k], now_us) + 60000000 / rate[k];
+                excess := greatest(acc_earned - now_us - 60000000 / acc_rate[a] * acc_rate[a],
+                                   earned - now_us - 60000000 / rate[k] * rate[k]);
+                IF excess > 0 THEN
+                    codes[i] := 4;
+                    waits_us[i] := excess;
+                ELSE
+                    acc_tat[a] := coalesce(acc_earned, acc_tat[a]);
+                    tat[k] := coalesce(earned, tat[k]);
+                END IF;
+            END IF;
+        END IF;
+        IF codes[i] <> 0 THEN
+            rooms := rooms || seedgate_room(i, now_us, acc_rate[a], acc_tat[a], rate[k], tat[k],
+                acc_limit[a], acc_open[a] + acc_new[a], key_limit[k], key_open[k] + key_new[k]);
+            CONTINUE;
         END IF;
         spent[a] := spent[a] + amount;
         acc_new[a] := acc_new[a] + 1;
+        key_spent[k] := key_spent[k] + amount;
         key_new[k] := key_new[k] + 1;
         owners[i] := i;
+        last[i] := i;
     END LOOP;
 
-    INSERT INTO task (id, account_id, key_id, mode, listing_id, listing_version, pictures, unit_price_micros, held_micros,
-                      request, changes, callback_url, created_at, deadline_at)
-    SELECT u.id, accounts[u.a], keys[u.k], modes[u.a], u.listing, u.version, u.n, u.price, u.price * u.n,
-           u.request, u.change, u.callback, at, at + make_interval(secs => u.deadline)
-      FROM unnest(ids, acc, key_, listing_ids, listing_versions, pictures, prices, requests, changes, callbacks, deadlines_s)
-           WITH ORDINALITY u (id, a, k, listing, version, n, price, request, change, callback, deadline, o)
+    INSERT INTO task (id, account_id, key_id, mode, listing_id, listing_version, price_version, pictures, unit_price_micros,
+                      held_micros, request, changes, callback_url, created_at, deadline_at)
+    SELECT u.id, accounts[u.a], keys[u.k], modes[u.a], offer_listings[u.f], offer_versions[u.f], offer_price_versions[u.f], u.n,
+           offer_prices[u.f], offer_prices[u.f] * u.n, u.request, u.change, u.callback, moment, moment + make_interval(secs => deadline_s)
+      FROM unnest(ids, acc, key_, offer, pictures, requests, changes, callbacks)
+           WITH ORDINALITY u (id, a, k, f, n, request, change, callback, o)
      WHERE codes[u.o] = 0;
     -- Only the first slot of a task with references may start: it fetches them and unblocks the others.
     INSERT INTO slot (task_id, ordinal, account_id, lane, state, first_picture, pictures)
-    SELECT u.id, s.i, accounts[u.a], u.lane, CASE WHEN u.blocked AND s.i > 0 THEN 0 ELSE 1 END, s.i, u.n / u.slots
-      FROM unnest(ids, acc, lanes, pictures, slots, blocked) WITH ORDINALITY u (id, a, lane, n, slots, blocked, o),
+    SELECT u.id, s.i, accounts[u.a], offer_lanes[u.f], CASE WHEN u.blocked AND s.i > 0 THEN 0 ELSE 1 END, s.i, u.n / u.slots
+      FROM unnest(ids, acc, offer, pictures, slots, blocked) WITH ORDINALITY u (id, a, f, n, slots, blocked, o),
            LATERAL generate_series(0, u.slots - 1) s (i)
      WHERE codes[u.o] = 0;
     INSERT INTO posting (subject_id, entry, side, account_id, book, mode, amount_micros, at)
-    SELECT u.id, 1, s.side, accounts[u.a], s.side, modes[u.a], CASE s.side WHEN 1 THEN -u.price * u.n ELSE u.price * u.n END, at
-      FROM unnest(ids, acc, pictures, prices) WITH ORDINALITY u (id, a, n, price, o), (VALUES (1), (2)) s (side)
+    SELECT u.id, 1, s.side, accounts[u.a], s.side, modes[u.a], offer_prices[u.f] * u.n * CASE s.side WHEN 1 THEN -1 ELSE 1 END, moment
+      FROM unnest(ids, acc, offer, pictures) WITH ORDINALITY u (id, a, f, n, o), (VALUES (1), (2)) s (side)
      WHERE codes[u.o] = 0;
     INSERT INTO idempotency (key_id, key, fingerprint, task_id, answer, at)
-    SELECT keys[u.k], u.i, u.fingerprint, u.id, u.answer, at
-      FROM unnest(ids, key_, idem, fingerprints, answers) WITH ORDINALITY u (id, k, i, fingerprint, answer, o)
-     WHERE codes[u.o] = 0 AND u.i IS NOT NULL;
+    SELECT keys[u.k], u.i, u.fingerprint, u.id, u.answer, moment
+      FROM unnest(ids, key_, idem, memories, fingerprints, answers) WITH ORDINALITY u (id, k, i, m, fingerprint, answer, o)
+     WHERE codes[u.o] = 0 AND u.i IS NOT NULL AND u.m = 0;
+    IF 0 < ANY (memories) THEN
+        INSERT INTO idempotency (key_id, key, fingerprint, task_id, answer, at)
+        SELECT DISTINCT ON (u.k, u.i) keys[u.k], u.i, u.fingerprint, u.id, u.answer, moment
+          FROM unnest(ids, key_, idem, memories, fingerprints, answers) WITH ORDINALITY u (id, k, i, m, fingerprint, answer, o)
+         WHERE codes[u.o] = 0 AND u.i IS NOT NULL AND u.m > 0 ORDER BY u.k, u.i, u.o DESC
+            ON CONFLICT (key_id, key) DO UPDATE
+           SET fingerprint = excluded.fingerprint, task_id = excluded.task_id, answer = excluded.answer, at = excluded.at;
+    END IF;
     UPDATE account SET avail_micros = avail_micros - spent[array_position(accounts, id)],
                        held_micros = held_micros + spent[array_position(accounts, id)],
-                       open_holds = open_holds + acc_new[array_position(accounts, id)]
+                       open_holds = open_holds + acc_new[array_position(accounts, id)],
+                       tat_us = acc_tat[array_position(accounts, id)]
      WHERE id = ANY (accounts) AND acc_new[array_position(accounts, id)] > 0;
     UPDATE key_state SET open_holds = open_holds + key_new[array_position(keys, key_id)],
+                         spent_micros = spent_micros + key_spent[array_position(keys, key_id)],
                          tat_us = tat[array_position(keys, key_id)]
      WHERE key_id = ANY (keys) AND key_new[array_position(keys, key_id)] > 0;
     IF wake AND 0 = ANY (codes) THEN

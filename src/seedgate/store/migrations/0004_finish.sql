@@ -83,8 +83,9 @@ BEGIN
           FROM (SELECT t.account_id, sum(t.released_micros)::bigint AS released, sum(t.held_micros)::bigint AS held,
                        count(*)::integer AS closed FROM task t WHERE t.id = ANY (ended) GROUP BY t.account_id) s
          WHERE a.id = s.account_id;
-        UPDATE key_state k SET open_holds = k.open_holds - s.closed
-          FROM (SELECT t.key_id, count(*)::integer AS closed FROM task t WHERE t.id = ANY (ended) GROUP BY t.key_id) s
+        UPDATE key_state k SET open_holds = k.open_holds - s.closed, spent_micros = k.spent_micros - s.released
+          FROM (SELECT t.key_id, count(*)::integer AS closed, sum(t.released_micros)::bigint AS released
+                  FROM task t WHERE t.id = ANY (ended) GROUP BY t.key_id) s
          WHERE k.key_id = s.key_id;
 
         INSERT INTO event (task_id, kind, ordinal, at) SELECT u, 1, 0, at FROM unnest(ended) u;

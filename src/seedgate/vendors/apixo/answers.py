@@ -5,7 +5,6 @@ absent, `resultJson` is a string that holds JSON, times are Unix milliseconds: s
 https://apixo.ai/docs/models/image/seedream-5-0 and …/seedream-4-5 (November 2026).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ import msgspec
 
 from seedgate.dialect import Answer
 from seedgate.domain.errors import (
+    BudgetExceeded,
     CallerError,
     ConcurrencyExceeded,
     ContentRefused,
@@ -37,7 +37,6 @@ from seedgate.domain.reason import Reason
 from seedgate.domain.task import TaskState, TaskView
 from seedgate.vendors.apixo import wire
 
-MAX_RETRY_AFTER_S = 86_400
 JSON = (b"content-type", b"application/json")
 _HEAD = b'{"code":200,"message":"success","data":{"taskId":"'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +58,7 @@ _STATUS: Mapping[type[SeedgateError], tuple[int, str | None]] = {
     RateLimited: (429, None),
     ConcurrencyExceeded: (429, None),
     InsufficientBalance: (402, "Insufficient credits"),
+    BudgetExceeded: (402, None),
     Refused: (503, None),
     UpstreamError: (502, "Upstream provider error"),
     TimedOut: (504, "Upstream timeout"),
@@ -176,11 +176,6 @@ def balance(available_micros: int) -> Answer:
 def failed(error: SeedgateError, *, insufficient_balance: int | None) -> Answer:
     """Any error. `data` is null: some pages print it so, others leave it out."""
     code, fixed = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    if insufficient_balance is not None and isinstance(error, InsufficientBalance):
+    if insufficient_balance is not None and type(error) is InsufficientBalance:
         code = insufficient_balance
-    body = b'{"code":%d,"message":%s,"data":null}' % (code, _text(fixed or error.message))
-    retry_after_s = error.retry_after_s if isinstance(error, Refused) else None
-    if retry_after_s is None:
-        return Answer(status=code, body=body)
-    wait_s = math.ceil(min(max(1, retry_after_s), MAX_RETRY_AFTER_S))
-    return Answer(status=code, body=body, headers=(JSON, (b"retry-after", b"%d" % wait_s)))
+    return Answer(status=code, body=b'{"code":%d,"message":%s,"data":null}' % (code, _text(fixed or error.message)))

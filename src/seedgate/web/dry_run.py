@@ -1,0 +1,45 @@
+"""`X-Seedgate-Dry-Run: 1` on any submit: what it would cost and become. Nothing is held, stored or started."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from seedgate.dialect import Answer
+from seedgate.domain.money import dollars
+from seedgate.tasks.submit import Quote
+from seedgate.web.refusals import NOTHING_CHARGED, Headers
+
+HEADER = b"x-seedgate-dry-run"
+MARKS: Headers = ((b"x-seedgate-dry-run", b"1"), NOTHING_CHARGED)
+
+
+def asked(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the request is a dry run."""
+    return headers.get(HEADER, b"").strip().lower() in {b"1", b"true"}
+
+
+def render(quote: Quote, *, available_micros: int) -> Answer:
+    """The quote as JSON, the same in every dialect. Amounts are exact decimal strings in dollars."""
+    submission, listing = quote.submission, quote.submission.listing
+    total_micros = quote.price.micros * submission.image.pictures
+    document: dict[str, Any] = {
+        "dry_run": True,
+        "listing": listing.id,
+        "listing_version": listing.version,
+        "model": listing.model.id,
+        "served_by": quote.lane,
+        "price": {
+            "currency": "USD",
+            "unit": dollars(quote.price.micros),
+            "pictures": submission.image.pictures,
+            "total": dollars(total_micros),
+            "total_micros": total_micros,
+            "version": quote.price.version,
+        },
+        "available": dollars(available_micros),
+        "affordable": available_micros >= total_micros,
+        "request": submission.image,
+        "changes": submission.changes,
+    }
+    return Answer(status=200, body=msgspec.json.encode(document))

@@ -1,0 +1,116 @@
+"""Who asks too often is told to wait before it costs anything; and what every refusal says beside the dialect's words.
+
+The buckets are this process's alone: they protect it, and a limit that must be exact stands in the database instead.
+"""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from seedgate.clock import Clock
+from seedgate.domain.errors import CallerError, ContentRefused, InsufficientBalance, RateLimited, Refused, SeedgateError
+from seedgate.domain.limits import Room
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_BUCKETS = 50_000
+"""The one that was used longest ago is forgotten, and is full again."""
+RETRY_AFTER_MAX_S = 59
+"""Several clients fall back to a schedule of their own from a minute on."""
+RETRY_AFTER_S = 1.0
+CHARGED = b"x-seedgate-charged"
+NOTHING_CHARGED = (CHARGED, b"0")
+
+
+class Buckets:
+    """Token buckets by name, each a moment at which it is full again (see `domain.limits`)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._full_at)
+
+    def wait_s(self, name: Hashable, *, per_s: float, burst: float) -> float:
+        """Seconds until one more would be in it; 0.0 when it is there now."""
+        full_at = self._full_at.get(name)
+        return 0.0 if full_at is None else max(0.0, full_at - self._clock.monotonic() - (burst - 1) / per_s)
+
+    def spend(self, name: Hashable, *, per_s: float) -> None:
+        """Take one out."""
+        now = self._clock.monotonic()
+        self._full_at[name] = max(self._full_at.get(name, now), now) + 1 / per_s
+        self._full_at.move_to_end(name)
+        if len(self._full_at) > MAX_BUCKETS:
+            self._full_at.popitem(last=False)
+
+
+class Addresses:
+    """Where a request comes from, as far as that can be believed."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+
+    def of(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> str | None:
+        """The caller's address; None for one of this machine or of a trusted proxy, which may stand for anybody.
+
+        An IPv6 caller is its /64: that is what one subscriber has.
+        """
+        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        try:
+            found = ipaddress.ip_address(scope["client"][0])
+            while hops and self._believed(found):
+                found = ipaddress.ip_address(hops.pop().strip())
+        except (ValueError, TypeError, KeyError):
+            return None
+        if found.is_loopback or self._believed(found):
+            return None
+        return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
+
+    def _believed(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return any(address.version == network.version and address in network for network in self._trusted)
+
+
+def counts(error: SeedgateError) -> bool:
+    """Whether an error is one that its caller brought about: those are counted against its address."""
+    return isinstance(error, CallerError | RateLimited | InsufficientBalance)
+
+
+def headers(error: SeedgateError) -> Headers:
+    """What clients look for at an error, whatever its body says."""
+    lines = [NOTHING_CHARGED]
+    if not isinstance(error, Refused):
+        return (*lines, (b"x-should-retry", b"false")) if isinstance(error, ContentRefused) else tuple(lines)
+    if isinstance(error, InsufficientBalance):
+        return (*lines, (b"x-should-retry", b"false"))
+    told = error.retry_after_s
+    wait_s = min(told, RETRY_AFTER_MAX_S) if told is not None and told > 0 else RETRY_AFTER_S
+    lines += [(b"retry-after", b"%d" % math.ceil(wait_s)), (b"retry-after-ms", b"%d" % math.ceil(wait_s * 1000))]
+    lines.append((b"x-should-retry", b"true"))
+    if error.room is not None:
+        lines += _room(error.room, math.ceil(wait_s))
+    return tuple(lines)
+
+
+def _room(room: Room, wait_s: int) -> Headers:
+    """The names that the OpenAI and Stainless clients show, and those of the IETF's draft for people."""
+    lines: list[tuple[bytes, bytes]] = []
+    if room.submits_per_minute is not None and room.submits_left is not None:
+        reset = wait_s if room.submits_left == 0 else 0
+        lines += [
+            (b"x-ratelimit-limit-requests", b"%d" % room.submits_per_minute),
+            (b"x-ratelimit-remaining-requests", b"%d" % room.submits_left),
+            (b"x-ratelimit-reset-requests", b"%ds" % reset),
+            (b"ratelimit-policy", b'"submits";q=%d;w=60' % room.submits_per_minute),
+            (b"ratelimit", b'"submits";r=%d;t=%d' % (room.submits_left, reset)),
+        ]
+    if room.concurrent_tasks is not None and room.tasks_left is not None:
+        lines += [
+            (b"x-ratelimit-limit-tasks", b"%d" % room.concurrent_tasks),
+            (b"x-ratelimit-remaining-tasks", b"%d" % room.tasks_left),
+        ]
+    return tuple(lines)
