@@ -1,7 +1,5 @@
-"""`keys` and `credits`: who may call, and what they may spend."""
+"""`keys`: who may call."""
 
-import os
-import pwd
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,26 +9,18 @@ from seedgate.cli import output
 from seedgate.cli.ground import on_ground, settings_for
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
-from seedgate.domain.money import dollars, micros
 from seedgate.ids import KeyKind
 
 if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
-credit = typer.Typer(help="Accounts' money.", no_args_is_help=True)
 
 AccountName = Annotated[str | None, typer.Option("--account", help="Whose; made if there is none. [development]")]
 Name = Annotated[str | None, typer.Option("--name", help="What to call it.")]
 Kind = Annotated[KeyKind | None, typer.Option("--kind", help="Default: live in production, else test.")]
 Rate = Annotated[str | None, typer.Option("--submits-per-minute", metavar="N|unlimited")]
 Concurrent = Annotated[str | None, typer.Option("--concurrent", metavar="N|unlimited", help="Tasks open at once.")]
-Account = Annotated[str, typer.Argument(help="The account's name.")]
-Amount = Annotated[str, typer.Argument(help="Dollars, such as 10 or 0.035.")]
-Reason = Annotated[str, typer.Option("--reason", help="Kept with the grant.")]
-IdempotencyKey = Annotated[
-    str | None, typer.Option("--idempotency-key", help="The same grant with it again does nothing.")
-]
 
 MAX_LIMIT = 60_000_000
 _NUMBER = re.compile("[0-9]{1,8}")
@@ -98,48 +88,6 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
     )
 
 
-@credit.command("grant")
-def grant(
-    account: Account,
-    amount: Amount,
-    reason: Reason,
-    idempotency_key: IdempotencyKey = None,
-    config: Config = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Give an account credit."""
-    try:
-        amount_micros = micros(amount)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="AMOUNT") from None
-
-    async def give(ground: "Ground") -> dict[str, Any]:
-        from seedgate.accounts.credits import grant
-        from seedgate.store.access import find_account, read_balances
-
-        granted = await grant(
-            ground.database,
-            ground.ids,
-            account=account,
-            amount_micros=amount_micros,
-            reason=reason,
-            actor=_operator(),
-            idempotency_key=idempotency_key,
-        )
-        found = await find_account(ground.database, account)
-        assert found is not None
-        (balance,) = await read_balances(ground.database.access_lane, [found[0]])
-        return {"granted": granted, "account": account, "amount_micros": amount_micros, "balance_micros": balance}
-
-    document = on_ground(config, data, give)
-    if as_json:
-        output.document(document)
-        return
-    what = f"Granted ${dollars(amount_micros)}" if document["granted"] else "Granted before under this key, not again"
-    output.line(f"{what}. {output.clean(account)} has ${dollars(document['balance_micros'])}.")
-
-
 async def _create(ground: "Ground", wanted: dict[str, Any]) -> dict[str, Any]:
     from seedgate.accounts.issue import KeyLimits, create_key
 
@@ -165,11 +113,3 @@ def _limit(given: str | None, default: int, option: str) -> int | None:
     if not _NUMBER.fullmatch(given) or not 0 < int(given) <= MAX_LIMIT:
         raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited", param_hint=option)
     return int(given)
-
-
-def _operator() -> str:
-    """The name of the account that runs the command, as the system knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
