@@ -59,8 +59,8 @@ def test_a_position_is_read_back(movements: list[Movement]) -> None:
 # If this failed, a position that somebody made up would be a bug of ours instead of a mistake of his.
 @pytest.mark.parametrize(
     "text",
-    ["", "_", "__", "2026-01-01_1_hold", f"2026-01-01_{UUID(int=1)}_hold", f"x_{UUID(int=1)}_hold",
-     f"2026-01-01T00:00:00+00:00_{UUID(int=1)}_theft", f"2026-01-01T00:00:00+00:00_{UUID(int=1)}_hold_"],
+    ["", "_", "__", "2026-01-01_1_hold", f"x_{UUID(int=1)}_hold",
+     f"0001-01-01T00:00:00+14:00_{UUID(int=1)}_hold", f"2026-01-01T00:00:00+00:00_{UUID(int=1)}_theft", f"2026-01-01T00:00:00+00:00_{UUID(int=1)}_hold_"],
 )  # fmt: skip
 def test_what_is_no_position(text: str) -> None:
     with pytest.raises(ValueError):

@@ -5,7 +5,7 @@ import pwd
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ from seedgate.cli.run import Config, Data
 from seedgate.domain.errors import InsufficientBalance, NotFound
 from seedgate.domain.ledger import Entry
 from seedgate.domain.money import dollars, micros
-from seedgate.domain.statement import Balance, Line
+from seedgate.domain.statement import Balance, Line, moment
 
 if TYPE_CHECKING:
     from seedgate.accounts.statement import Scope, Statement
@@ -48,10 +48,9 @@ def _amount(text: str) -> int:
 
 def _moment(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"a date such as 2026-11-01 or 2026-11-01T12:00:00Z: {text!r}") from None
+        return moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Account = Annotated[str, typer.Argument(help="The account's name.")]

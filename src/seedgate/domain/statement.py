@@ -13,7 +13,7 @@ moves it back; only grants, debits and charges change the sum:
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from seedgate.domain.ledger import MOVES, Book, Entry
@@ -31,10 +31,9 @@ class Position:
     def parse(cls, text: str) -> "Position":
         """Read what `str` wrote. Raises ValueError."""
         at, subject_id, entry = text.split("_")
-        moment = datetime.fromisoformat(at)
-        if moment.utcoffset() is None or entry.upper() not in Entry.__members__:
-            raise ValueError("a position is a time with its offset, an id and a kind of entry")
-        return cls(moment, UUID(subject_id), Entry[entry.upper()])
+        if entry.upper() not in Entry.__members__:
+            raise ValueError("a position is a time, an id and a kind of entry")
+        return cls(moment(at), UUID(subject_id), Entry[entry.upper()])
 
     def __str__(self) -> str:
         return f"{self.at.isoformat()}_{self.subject_id.hex}_{Entry(self.entry).name.lower()}"
@@ -94,6 +93,15 @@ class Line:
     def before(self) -> Balance:
         """What there was before it."""
         return self.after - self.change
+
+
+def moment(text: str) -> datetime:
+    """Read an ISO date or time; one without an offset is UTC. Raises ValueError."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"a date is written as 2026-11-01 or 2026-11-01T12:00:00Z: {text!r}") from None
 
 
 def effect(entry: Entry, amount_micros: int) -> Balance:
