@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from seedgate.cli import books, configuration, doctor, generate, keys, output, run, tasks
+from seedgate.cli.credits import credit
 
 app = typer.Typer(
     name="seedgate",
@@ -27,7 +28,7 @@ app.command()(run.work)
 app.command()(generate.generate)
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(keys.keys, name="keys")
-app.add_typer(keys.credit, name="credits")
+app.add_typer(credit, name="credits")
 app.add_typer(configuration.configuration, name="configuration")
 app.add_typer(books.ledger, name="ledger")
 app.command("check")(books.check)

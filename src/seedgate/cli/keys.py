@@ -1,4 +1,4 @@
-"""`keys` and `credits`: who may call, and what they may spend."""
+"""`keys`: who may call."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,6 @@ import typer
 
 from seedgate.cli import output
 from seedgate.cli.ground import on_ground, settings_for
-from seedgate.cli.operator import operator
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
 from seedgate.domain.image import Route
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from seedgate.domain.configuration import Limits
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
-credit = typer.Typer(help="Accounts' money.", no_args_is_help=True)
 
 MAX_LIMIT = 60_000_000
 _NUMBER = re.compile("[0-9]{1,8}")
@@ -68,12 +66,6 @@ Overlap = Annotated[
     timedelta, typer.Option("--overlap", parser=_span, metavar="SPAN", help="How long the old one works on.")
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Its id, its shown beginning, or its name.")]
-Account = Annotated[str, typer.Argument(help="The account's name.")]
-Amount = Annotated[str, typer.Argument(help="Dollars, such as 10 or 0.035.")]
-Reason = Annotated[str, typer.Option("--reason", help="Kept with the grant.")]
-IdempotencyKey = Annotated[
-    str | None, typer.Option("--idempotency-key", help="The same grant with it again does nothing.")
-]
 
 
 @keys.command("create")
@@ -192,48 +184,6 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
         ],
         nothing="There are no keys. Make one with `seedgate keys create`.",
     )
-
-
-@credit.command("grant")
-def grant(
-    account: Account,
-    amount: Amount,
-    reason: Reason,
-    idempotency_key: IdempotencyKey = None,
-    config: Config = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Give an account credit."""
-    try:
-        amount_micros = micros(amount)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="AMOUNT") from None
-
-    async def give(ground: "Ground") -> dict[str, Any]:
-        from seedgate.accounts.credits import grant
-        from seedgate.store.access import find_account, read_balances
-
-        granted = await grant(
-            ground.database,
-            ground.ids,
-            account=account,
-            amount_micros=amount_micros,
-            reason=reason,
-            actor=operator(),
-            idempotency_key=idempotency_key,
-        )
-        found = await find_account(ground.database, account)
-        assert found is not None
-        (balance,) = await read_balances(ground.database.access_lane, [found[0]])
-        return {"granted": granted, "account": account, "amount_micros": amount_micros, "balance_micros": balance}
-
-    document = on_ground(config, data, give)
-    if as_json:
-        output.document(document)
-        return
-    what = f"Granted ${dollars(amount_micros)}" if document["granted"] else "Granted before under this key, not again"
-    output.line(f"{what}. {output.clean(account)} has ${dollars(document['balance_micros'])}.")
 
 
 async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits") -> dict[str, Any]:

@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on standar
 _HINTS: dict[type[SeedgateError], str] = {
     Forbidden: "`seedgate keys list` shows every account with its mode.",
     InvalidRequest: "`--help` behind the command says what it takes.",
-    KeyReused: "Name another with --idempotency-key, or give the grant exactly as it was.",
+    KeyReused: "Name another with --idempotency-key, or repeat the order exactly as it was.",
     NotFound: "`seedgate keys list` shows the accounts, `seedgate tasks list` the tasks.",
     Unavailable: "Try again; `seedgate doctor` says what is wrong.",
     SeedgateError: "`seedgate doctor` looks for what is wrong.",

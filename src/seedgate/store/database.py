@@ -29,6 +29,7 @@ STATEMENT_TIMEOUT_S = 10.0
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 1.0
 POOL_CONNECTIONS = 4
+STREAM_ROWS = 1000
 
 _PINNED = {
     "plan_cache_mode": "force_generic_plan",
@@ -77,7 +78,7 @@ def _translating() -> Iterator[None]:
         raise
     except asyncpg.UniqueViolationError as error:
         raise AlreadyExists from error
-    except asyncpg.CheckViolationError as error:
+    except (asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError) as error:
         raise InvalidRequest("A value is outside its limits") from error
     except Exception as error:
         known = translate(error)
@@ -101,7 +102,7 @@ def translate(error: Exception) -> SeedgateError | None:
 
 @dataclass(frozen=True, slots=True)
 class Tx:
-    """A connection with a transaction open; only `Database.write` makes one."""
+    """A connection with a transaction open; only `Database` makes one."""
 
     connection: asyncpg.Connection
 
@@ -113,6 +114,11 @@ class Tx:
         """All rows of one statement."""
         rows: list[Row] = await self.connection.fetch(sql, *arguments)
         return rows
+
+    async def stream(self, sql: str, *arguments: object) -> AsyncIterator[Row]:
+        """The rows of one statement, however many; some of them at a time are in memory."""
+        async for row in self.connection.cursor(sql, *arguments, prefetch=STREAM_ROWS):
+            yield row
 
 
 class Connection:
@@ -218,6 +224,13 @@ class Database:
         with _translating():
             async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection, connection.transaction():
                 yield Tx(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Tx]:
+        """A transaction whose statements all see one moment, and that writes nothing."""
+        async with self.write() as tx:
+            await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield tx
 
     async def listen(self, channels: Mapping[str, Callable[[], None]], stopping: asyncio.Event) -> None:
         """Call back on notifications until `stopping`; reconnects for ever. Behind a pooler it just never hears any."""

@@ -25,11 +25,11 @@ class Adjustment:
 async def adjust(tx: Tx, adjustment: Adjustment) -> bool:
     """Write an adjustment and its postings; False when its idempotency key was used before, and nothing was written.
 
-    Raises the driver's check violation when a debit would take more than the account has.
+    Raises the driver's check violation when a debit would take more than is available.
     """
     rows = await tx.fetch(
         "INSERT INTO adjustment (id, account_id, entry, amount_micros, reason, actor, idempotency_key)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (idempotency_key) DO NOTHING RETURNING at",
         adjustment.id,
         adjustment.account_id,
         adjustment.entry,
@@ -51,29 +51,33 @@ async def adjust(tx: Tx, adjustment: Adjustment) -> bool:
     for posting in postings:
         await tx.execute(
             "INSERT INTO posting (subject_id, entry, side, account_id, book, mode, amount_micros, at)"
-            " SELECT $1, $2, $3, id, $5, mode, $6, seedgate_now() FROM account WHERE id = $4",
+            " SELECT $1, $2, $3, id, $5, mode, $6, $7 FROM account WHERE id = $4",
             posting.subject_id,
             posting.entry,
             posting.side,
             posting.account_id,
             posting.book,
             posting.amount_micros,
+            rows[0]["at"],
         )
     return True
 
 
-async def is_written(tx: Tx, adjustment: Adjustment) -> bool:
-    """Whether its idempotency key stands for this adjustment: the same account, entry, amount and reason."""
+async def lock_available(tx: Tx, account_id: UUID) -> int:
+    """What the account can spend, in micro-dollars; nobody else moves its money until this transaction ends."""
+    rows = await tx.fetch("SELECT avail_micros FROM account WHERE id = $1 FOR UPDATE", account_id)
+    available_micros: int = rows[0]["avail_micros"]
+    return available_micros
+
+
+async def find_adjustment(tx: Tx, idempotency_key: str) -> Adjustment | None:
+    """The adjustment that was written under this idempotency key."""
     rows = await tx.fetch(
-        "SELECT id FROM adjustment"
-        " WHERE idempotency_key = $1 AND account_id = $2 AND entry = $3 AND amount_micros = $4 AND reason = $5",
-        adjustment.idempotency_key,
-        adjustment.account_id,
-        adjustment.entry,
-        adjustment.amount_micros,
-        adjustment.reason,
+        "SELECT id, account_id, entry, amount_micros, reason, actor, idempotency_key FROM adjustment"
+        " WHERE idempotency_key = $1",
+        idempotency_key,
     )
-    return bool(rows)
+    return Adjustment(**dict(rows[0]) | {"entry": Entry(rows[0]["entry"])}) if rows else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +107,7 @@ async def check(database: Database) -> tuple[dict[str, str], list[Finding]]:
     """
     findings = []
     checks = invariants()
-    async with database.write() as tx:
-        await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    async with database.snapshot() as tx:
         for name, (_, sql) in checks.items():
             rows = await tx.fetch(f"SELECT subject, detail FROM ({sql}) f LIMIT {MAX_FINDINGS}")
             findings += [Finding(invariant=name, subject=row["subject"], detail=row["detail"]) for row in rows]
