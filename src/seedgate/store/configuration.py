@@ -48,9 +48,10 @@ async def lock(tx: Tx) -> None:
 
 
 async def add_row(tx: Tx, *, name: str, value: str | None, actor: str, reason: str) -> int:
-    """Write a row and tell every process; returns its version."""
+    """Write a row, under the lock, and tell every process; returns its version."""
     rows = await tx.fetch(
-        "INSERT INTO configuration (name, value, actor, reason) VALUES ($1, $2, $3, $4) RETURNING version",
+        "INSERT INTO configuration (version, name, value, actor, reason)"
+        " SELECT coalesce(max(version), 0) + 1, $1, $2, $3, $4 FROM configuration RETURNING version",
         name,
         value,
         actor,

@@ -601,16 +601,8 @@ CREATE TABLE public.configuration (
     CONSTRAINT configuration_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
     CONSTRAINT configuration_name_check CHECK (((length(name) >= 1) AND (length(name) <= 400))),
     CONSTRAINT configuration_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 1000))),
-    CONSTRAINT configuration_value_check CHECK ((length(value) <= 10000))
-);
-
-ALTER TABLE public.configuration ALTER COLUMN version ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.configuration_version_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
+    CONSTRAINT configuration_value_check CHECK ((length(value) <= 10000)),
+    CONSTRAINT configuration_version_check CHECK ((version > 0))
 );
 
 CREATE TABLE public.delivery (

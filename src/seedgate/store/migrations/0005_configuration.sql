@@ -1,7 +1,7 @@
 -- What an operator changes while the gateway runs: rows are only ever added, the newest of a name holds, and one without a
 -- value is back at its default. Limits of accounts, keys and lanes are written to their own rows in the same transaction.
 CREATE TABLE configuration (
-    version bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version bigint PRIMARY KEY CHECK (version > 0),
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 400),
     value text CHECK (length(value) <= 10000),
     actor text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
