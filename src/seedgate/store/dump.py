@@ -10,7 +10,8 @@ over whatever connection the gateway itself uses, and a restore runs no statemen
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
@@ -21,7 +22,7 @@ import asyncpg
 
 from seedgate.domain.errors import OperatorError, ServerBroken
 from seedgate.store import migrate
-from seedgate.store.database import Database, Tx, translate
+from seedgate.store.database import Database, Row, Tx, translate
 
 Write = Callable[[bytes], object]
 """Takes the next bytes of a stream."""
@@ -98,19 +99,26 @@ async def dump(database: Database, *, rows: Write, files: Write, results: bool, 
     if _FIRST not in {table["name"] for table in tables}:
         raise OperatorError("The database is empty: there is nothing to back up", hint="Start `seedgate up` first.")
     async with database.write() as tx:
-        await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        await tx.execute(_PATIENT)
-        # Before the snapshot, which the first SELECT takes: no migration may come between the two.
-        names = ", ".join(f'"{table["name"]}"' for table in tables)
-        await tx.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
-        await migrate.refuse_newer(tx)
-        counted = {}
-        for name, columns in _in_order(await tx.fetch(_TABLES)):
-            rows(f'COPY "{name}" ({columns}) FROM stdin;\n'.encode())
-            counted[name] = await _copy_out(tx, f'SELECT {columns} FROM "{name}"', rows)
-            rows(_END)
-        await _copy_out(tx, _REFERENCES + (_RESULTS if results else ""), files, references_age, delimiter=" ")
-        return await _describe(tx, counted)
+        with _explained("The database cannot be read"):
+            return await _dump(tx, tables, rows, files, _REFERENCES + (_RESULTS if results else ""), references_age)
+
+
+async def _dump(
+    tx: Tx, tables: Sequence[Row], rows: Write, files: Write, names: str, references_age: timedelta
+) -> Dumped:
+    await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    await tx.execute(_PATIENT)
+    # Before the snapshot, which the first SELECT takes: no migration may come between the two.
+    locked = ", ".join(f'"{table["name"]}"' for table in tables)
+    await tx.execute(f"LOCK TABLE {locked} IN ACCESS SHARE MODE")
+    await migrate.refuse_newer(tx)
+    counted = {}
+    for name, columns in _in_order(await tx.fetch(_TABLES)):
+        rows(f'COPY "{name}" ({columns}) FROM stdin;\n'.encode())
+        counted[name] = await _copy_out(tx, f'SELECT {columns} FROM "{name}"', rows)
+        rows(_END)
+    await _copy_out(tx, names, files, references_age, delimiter=" ")
+    return await _describe(tx, counted)
 
 
 async def _copy_out(tx: Tx, query: str, write: Write, *arguments: object, delimiter: str = "\t") -> int:
@@ -121,7 +129,7 @@ async def _copy_out(tx: Tx, query: str, write: Write, *arguments: object, delimi
     return int(status.removeprefix("COPY "))
 
 
-def _in_order(tables: Sequence[asyncpg.Record]) -> list[tuple[str, str]]:
+def _in_order(tables: Sequence[Row]) -> list[tuple[str, str]]:
     """Name and columns of each table, behind those that it refers to."""
     columns = {table["name"]: ", ".join(f'"{column}"' for column in table["columns"]) for table in tables}
     order = TopologicalSorter({table["name"]: table["needs"] for table in tables}).static_order()
@@ -183,7 +191,7 @@ async def load(tx: Tx, rows: BinaryIO) -> list[str]:
     await migrate.lock(tx)
     await refuse_unless_empty(tx)
     shipped = migrate.shipped()
-    try:
+    with _explained("The database does not take the backup"):
         await migrate.begin(tx)
         await _copy_in(tx, rows, _head(rows) or _damaged())
         await migrate.rebuild(tx, shipped)
@@ -199,14 +207,20 @@ async def load(tx: Tx, rows: BinaryIO) -> list[str]:
                 async for _ in _data(rows):
                     pass
         await migrate.apply(tx, shipped)
+    return strangers
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Tell what the server says of the statement itself; what it says of the connection is translated elsewhere."""
+    try:
+        yield
     except asyncpg.PostgresError as error:
         if translate(error) is not None:
             raise
         # Only the first line: the others may hold what stands in a row.
-        raise ServerBroken(
-            f"The database does not take the backup: {error.args[0]}", hint="Nothing was changed there."
-        ) from error
-    return strangers
+        hint = "Nothing was changed. Check that the user in DATABASE_URL owns the database."
+        raise ServerBroken(f"{what}: {error.args[0]}", hint=hint) from error
 
 
 async def _copy_in(tx: Tx, rows: BinaryIO, head: tuple[str, list[str]]) -> None:
