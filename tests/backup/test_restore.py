@@ -204,6 +204,11 @@ def _first_result(path: Path) -> Path:
     return next((path / "results").rglob("*.jpg"))
 
 
+def _spoil(path: Path) -> None:
+    """As many bytes, and others."""
+    path.write_bytes(path.read_bytes()[::-1])
+
+
 DAMAGES: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     "no manifest": (OperatorError, "no manifest", lambda b: (b / MANIFEST).unlink()),
     "no JSON": (OperatorError, "cannot be read", lambda b: (b / MANIFEST).write_bytes(b"\x00")),
@@ -212,7 +217,7 @@ DAMAGES: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     "a changed dump": (OperatorError, "damaged", lambda b: (b / DATABASE).write_bytes(b"x")),
     "no dump": (OperatorError, "damaged", lambda b: (b / DATABASE).unlink()),
     "a changed list": (OperatorError, "damaged", lambda b: (b / FILES).write_bytes(b"")),
-    "a changed picture": (OperatorError, "damaged", lambda b: _first_result(b).write_bytes(b"other")),
+    "a changed picture": (OperatorError, "is not what it was", lambda b: _spoil(_first_result(b))),
     "a missing picture": (OperatorError, "damaged: of 2 results, 1", lambda b: _first_result(b).unlink()),
     "a missing secret": (OperatorError, "damaged", lambda b: (b / "secret.key").unlink()),
     "another secret": (OperatorError, "another secret", lambda b: (b / "secret.key").write_bytes(b"o" * 40)),
