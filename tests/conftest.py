@@ -50,17 +50,30 @@ async def _make_template(server: Server) -> None:
         await connection.close()
 
 
-@pytest.fixture
-async def dsn(server: Server) -> AsyncIterator[Dsn]:
-    """A fresh database with the schema in place."""
+@contextlib.asynccontextmanager
+async def _made(server: Server, template: str) -> AsyncIterator[Dsn]:
     name = f"test_{secrets.token_hex(6)}"
     connection = await asyncpg.connect(**server.arguments)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield server.dsn(name)
     finally:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
+
+
+@pytest.fixture
+async def dsn(server: Server) -> AsyncIterator[Dsn]:
+    """A fresh database with the schema in place."""
+    async with _made(server, TEMPLATE) as made:
+        yield made
+
+
+@pytest.fixture
+async def empty(server: Server) -> AsyncIterator[Dsn]:
+    """A fresh database with nothing in it."""
+    async with _made(server, "template0") as made:
+        yield made
 
 
 @pytest.fixture

@@ -132,6 +132,18 @@ class World:
         return row["n"]
 
 
+async def tables(database: Database) -> dict[str, list[str]]:
+    """Every row of every table."""
+    names = await database.fetch(
+        "SELECT relname::text AS n FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    found = {}
+    for row in names:
+        rows = await database.fetch(f'SELECT to_jsonb(t)::text AS row FROM "{row["n"]}" t ORDER BY 1')
+        found[row["n"]] = [each["row"] for each in rows]
+    return found
+
+
 _MODEL_DATABASES: dict[int, str] = {}
 
 

@@ -57,7 +57,12 @@ async def check(database: Database, ids: Ids, secret: Secret) -> None:
     mine = secret.derive("check")
     async with database.write() as tx:
         _, known = await installation(tx, new_id=ids.new(), secret_check=mine)
-    if not hmac.compare_digest(known, mine):
+    compare(secret, known)
+
+
+def compare(secret: Secret, known: bytes) -> None:
+    """Raise OperatorError where a database has the check value `known` of another secret."""
+    if not hmac.compare_digest(known, secret.derive("check")):
         raise OperatorError(
             "This database belongs to another secret, so no key in it would be recognised",
             hint="Use the secret.key of the data folder that made it, or SEEDGATE_SECRET_KEY on every machine.",

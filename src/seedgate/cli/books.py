@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import backup, output
 from seedgate.cli.ground import has_database, on_ground, settings_for
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 ledger = typer.Typer(help="The books.", no_args_is_help=True)
-db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+db = typer.Typer(help="The database: its schema, backups, and its end.", no_args_is_help=True)
 
 
 @ledger.command("check")
@@ -49,6 +49,10 @@ def migrate(config: Config = None, data: Data = None, as_json: Json = False) -> 
         output.document({"applied": applied})
     else:
         output.line(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+db.command("backup")(backup.backup)
+db.command("restore")(backup.restore)
 
 
 @db.command("discard")

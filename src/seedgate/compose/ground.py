@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedgate.accounts import secret
+from seedgate.backup.restore import refuse_unfinished
 from seedgate.clock import Clock
 from seedgate.domain.errors import BadSettings, NoPermission, NoSpace
 from seedgate.ids import Ids
@@ -45,8 +46,17 @@ class Ground:
 async def open_database(settings: Settings) -> AsyncIterator[Reached]:
     """The database that the settings name, or the embedded one of the data folder, started if nobody did.
 
-    Raises OperatorError, with a hint and nothing damaged, when it cannot be started or reached.
+    Raises OperatorError, with a hint and nothing damaged, when it cannot be started or reached, or when a restore into
+    the data folder has not come to its end.
     """
+    refuse_unfinished(settings.data.absolute())
+    async with reach_database(settings) as reached:
+        yield reached
+
+
+@asynccontextmanager
+async def reach_database(settings: Settings) -> AsyncIterator[Reached]:
+    """The same for the restore itself."""
     url = settings.database_url.get_secret_value()
     async with AsyncExitStack() as stack:
         embedded = None

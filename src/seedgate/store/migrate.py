@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import NoReturn
 
 import asyncpg
 
@@ -50,26 +51,68 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
 
     Raises NewerSchema, with nothing changed, when the database was written by a newer program.
     """
-    migrations = migrations or shipped()
     async with database.write() as tx:
-        await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await begin(tx)
+        return await apply(tx, migrations or shipped())
+
+
+async def lock(tx: Tx) -> None:
+    """Be the only one who changes the schema, until the transaction ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+
+
+async def begin(tx: Tx) -> None:
+    """Be that one, with a table that says what was applied."""
+    await lock(tx)
+    await tx.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (number integer PRIMARY KEY, name text NOT NULL,"
+        " digest text NOT NULL, min_reader integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+
+
+async def apply(tx: Tx, migrations: Sequence[Migration]) -> list[Migration]:
+    """Apply what is missing, after `begin`; returns what was applied. Raises NewerSchema or OperatorError."""
+    applied = await _applied(tx)
+    _refuse_newer(applied, migrations)
+    missing = [migration for migration in migrations if migration.number not in applied]
+    for migration in missing:
+        await tx.execute(migration.sql)
         await tx.execute(
-            "CREATE TABLE IF NOT EXISTS schema_version (number integer PRIMARY KEY, name text NOT NULL,"
-            " digest text NOT NULL, min_reader integer NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            "INSERT INTO schema_version (number, name, digest, min_reader) VALUES ($1, $2, $3, $4)",
+            migration.number,
+            migration.name,
+            migration.digest,
+            MIN_READER,
         )
-        applied = await _applied(tx)
-        _refuse_newer(applied, migrations)
-        missing = [migration for migration in migrations if migration.number not in applied]
-        for migration in missing:
-            await tx.execute(migration.sql)
-            await tx.execute(
-                "INSERT INTO schema_version (number, name, digest, min_reader) VALUES ($1, $2, $3, $4)",
-                migration.number,
-                migration.name,
-                migration.digest,
-                MIN_READER,
-            )
     return missing
+
+
+async def refuse_newer(tx: Tx) -> None:
+    """Raise NewerSchema where this program may not read what is there."""
+    _refuse_newer(await _applied(tx), shipped())
+
+
+async def rebuild(tx: Tx, migrations: Sequence[Migration]) -> None:
+    """Make the schema that the rows of `schema_version` speak of, in a database that holds nothing else.
+
+    Raises NewerSchema where this program does not know all of it: reading may be possible then, making is not.
+    """
+    applied = await _applied(tx)
+    _refuse_newer(applied, migrations)
+    known = {migration.number for migration in migrations}
+    if not known.issuperset(applied):
+        refuse_unknown(max(applied), migrations)
+    for migration in migrations:
+        if migration.number in applied:
+            await tx.execute(migration.sql)
+
+
+def refuse_unknown(schema: int, migrations: Sequence[Migration]) -> NoReturn:
+    """Raise NewerSchema for data of a schema that these migrations do not make."""
+    raise NewerSchema(
+        f"The data was written by a newer Seedgate (schema {schema}, this program knows {migrations[-1].number})",
+        hint="Use the program that wrote it, or a newer one. Nothing was changed.",
+    )
 
 
 async def check(database: Database) -> None:

@@ -659,6 +659,8 @@ CREATE TABLE public.installation (
     id uuid NOT NULL,
     secret_check bytea NOT NULL,
     created_at timestamp with time zone DEFAULT public.seedgate_now() NOT NULL,
+    epoch integer DEFAULT 0 NOT NULL,
+    CONSTRAINT installation_epoch_check CHECK ((epoch >= 0)),
     CONSTRAINT installation_singleton_check CHECK (singleton)
 );
 
