@@ -12,6 +12,7 @@ from seedgate.domain.errors import BadSettings, NoPermission, OperatorError
 from seedgate.ids import Ids
 from seedgate.store.access import installation
 from seedgate.store.database import Database
+from seedgate.store.operations import read_secret_check
 
 MIN_SECRET_BYTES = 32
 FILE_NAME = "secret.key"
@@ -57,6 +58,17 @@ async def check(database: Database, ids: Ids, secret: Secret) -> None:
     mine = secret.derive("check")
     async with database.write() as tx:
         _, known = await installation(tx, new_id=ids.new(), secret_check=mine)
+    _compare(known, mine)
+
+
+async def compare(database: Database, secret: Secret) -> None:
+    """Like `check`, but nothing is written: a database that nobody has used yet fits every secret."""
+    known = await read_secret_check(database)
+    if known is not None:
+        _compare(known, secret.derive("check"))
+
+
+def _compare(known: bytes, mine: bytes) -> None:
     if not hmac.compare_digest(known, mine):
         raise OperatorError(
             "This database belongs to another secret, so no key in it would be recognised",
