@@ -6,6 +6,7 @@ on. What a crash leaves without a row is removed by the upkeep after an hour of 
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,11 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from seedgate import log
-from seedgate.domain.errors import NotFound, Unavailable
+from seedgate.domain.errors import BadSettings, NotFound, Unavailable
 
 CHUNK_BYTES = 1 << 20
 LIST_CHUNK = 500
+_SECRETS = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=\?)\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +33,19 @@ class Blobs:
 
     @classmethod
     def open(cls, *, folder: Path, url: str = "") -> "Blobs":
-        """The store at `url`, or in `folder` when there is none. Credentials come from the usual environment."""
-        if url:
-            return cls(store=from_url(url))
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(store=LocalStore(folder), folder=folder)
+        """The store at `url`, or in `folder` when there is none. Credentials come from the usual environment.
+
+        Raises BadSettings, with a hint, when there can be none; whether it answers is seen when it is used.
+        """
+        try:
+            if url:
+                return cls(store=from_url(url))
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return cls(store=LocalStore(folder), folder=folder)
+        except (BaseError, OSError, ValueError) as error:
+            what = "The setting blobs_url cannot be used" if url else f"Results cannot be kept in {folder}"
+            hint = 'It looks like "s3://bucket/prefix".' if url else "Check who owns it, and who runs Seedgate."
+            raise BadSettings(f"{what}: {explain(error)}", hint=hint) from error
 
     async def put(self, name: str, source: Path) -> None:
         """Move the file `source` into the store as `name`; complete and durable when this returns, or not there at all.
@@ -79,6 +89,12 @@ class Blobs:
         limit = datetime.now(UTC) - age
         async for chunk in obstore.list(self.store, chunk_size=LIST_CHUNK):
             yield [Path(entry["path"]).name for entry in chunk if entry["last_modified"] < limit]
+
+
+def explain(error: BaseException) -> str:
+    """Why a store does not do what it should, in a line without queries and credentials, which may be secret."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error).strip().partition("\n")[0]
+    return _SECRETS.sub("…", said) or type(error).__name__
 
 
 def key(name: str) -> str:

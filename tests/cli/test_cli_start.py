@@ -1,22 +1,19 @@
-"""Before anything runs: help, version, the doctor's single checks."""
+"""Before anything runs: help, version, the doctor before the first start."""
 
 import importlib.metadata
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import typer
 from shell import environment, run
 
-from seedgate.cli import checkup, draw, http, keys, output, pictures, story
-from seedgate.cli.checkup import CHECKS, Patient, look
+from seedgate.cli import draw, keys, output, pictures, story
+from seedgate.cli.checkup import CHECKS
 from seedgate.cli.output import Stop
 from seedgate.domain.image import OutputFormat
 from seedgate.settings import load
-from seedgate.store.operations import Server
 
 HEAVY = (
     "aiohttp asyncpg PIL pyvips starlette msgspec pydantic pydantic_settings uvicorn uvloop obstore structlog"
@@ -80,72 +77,6 @@ def test_the_doctor_is_of_use_before_the_first_start(tmp_path):
     assert (done.code, list(statuses)) == (0, list(CHECKS))
     assert {name for name, status in statuses.items() if status == "ok"} >= {"database", "engine", "results", "port"}
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def patient(tmp_path):
-    return Patient(settings=load(data=tmp_path, port=0), database=None)
-
-
-def away(_url: str) -> http.Answer:
-    raise http.Unanswered("Connection refused")
-
-
-# If a check could not fail, it would be decoration.
-@pytest.mark.parametrize(
-    ("name", "change", "status"),
-    [
-        ("python", {"python": (3, 10)}, "fail"),
-        ("data folder", {"free_bytes": lambda _: 1 << 20}, "fail"),
-        ("data folder", {"free_bytes": lambda _: 1 << 30}, "warn"),
-        ("gateway", {"running": "http://127.0.0.1:1", "ask": away}, "fail"),
-        ("gateway", {"running": "u", "ask": lambda _: http.Answer(status=503, body={"reason": "gone"})}, "fail"),
-        ("gateway", {"running": "u", "ask": lambda _: http.Answer(status=200)}, "ok"),
-        ("gateway", {}, "warn"),
-        ("workers", {}, "warn"),
-        ("open files", {"open_files": lambda: 1024}, "warn"),
-    ],
-)
-async def test_a_check_tells_what_it_sees(patient, name, change, status):
-    finding = await look(name, CHECKS[name], replace(patient, **change))
-    assert finding.status == status, finding
-    assert bool(finding.hint) == (status != "ok")
-
-
-# If others could read the secret, they could forge every key.
-async def test_an_open_secret_fails(patient):
-    secret = Path(patient.data, "secret.key")
-    assert (await look("secret", CHECKS["secret"], patient)).status == "ok"
-    secret.write_bytes(b"x" * 44)
-    secret.chmod(0o644)
-    assert (await look("secret", CHECKS["secret"], patient)).hint == f"chmod 600 {secret}"
-    secret.chmod(0o600)
-    assert (await look("secret", CHECKS["secret"], patient)).status == "ok"
-    secret.write_bytes(b"short")
-    assert (await look("secret", CHECKS["secret"], patient)).status == "fail"
-
-
-# If skew were not seen, keys would expire early and task ids would sort wrongly.
-async def test_a_clock_that_is_off(patient, monkeypatch):
-    async def read(_database):
-        return Server(version=140_000, now=datetime(2026, 11, 20, tzinfo=UTC))
-
-    monkeypatch.setattr(checkup, "read_server", read)
-    for day, second, status in ((20, 0, "ok"), (20, 10, "warn"), (21, 0, "fail")):
-        at = datetime(2026, 11, day, 0, 0, second, tzinfo=UTC)
-        seen = replace(patient, database=object(), now=lambda at=at: at)
-        assert (await look("clock", CHECKS["clock"], seen)).status == status
-    old = await look("database", CHECKS["database"], replace(patient, database=object()))
-    assert (old.status, old.sentence) == ("fail", "PostgreSQL 14.0 answers, embedded.")
-
-
-# If one broken check ended the visit, the others would never be heard.
-async def test_a_check_that_raises_is_a_finding(patient):
-    async def broken(_patient):
-        raise RuntimeError("bang")
-
-    finding = await look("broken", broken, patient)
-    assert (finding.status, finding.sentence) == ("fail", "bang")
 
 
 # If a wrong order reached the gateway, it could be paid for and not kept.

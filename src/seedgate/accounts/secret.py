@@ -12,6 +12,7 @@ from seedgate.domain.errors import BadSettings, NoPermission, OperatorError
 from seedgate.ids import Ids
 from seedgate.store.access import installation
 from seedgate.store.database import Database
+from seedgate.store.operations import read_secret_check
 
 MIN_SECRET_BYTES = 32
 FILE_NAME = "secret.key"
@@ -58,6 +59,13 @@ async def check(database: Database, ids: Ids, secret: Secret) -> None:
     async with database.write() as tx:
         _, known = await installation(tx, new_id=ids.new(), secret_check=mine)
     compare(secret, known)
+
+
+async def look(database: Database, secret: Secret) -> None:
+    """Like `check`, but nothing is written: a database that nobody has used yet fits every secret."""
+    known = await read_secret_check(database)
+    if known is not None:
+        compare(secret, known)
 
 
 def compare(secret: Secret, known: bytes) -> None:

@@ -1,153 +1,94 @@
-"""What the doctor looks at: `CHECKS`, each a small function of a `Patient`. A test builds another patient, or list.
-
-A check may fail with any error: `examine` makes a finding of it, so that one broken part never hides the others.
-"""
+"""What the doctor looks at: `CHECKS`, each a small function of a `Patient`."""
 
 import asyncio
-import json
-import os
 import resource
-import shutil
 import socket
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from seedgate.accounts import secret
-from seedgate.blobs import Blobs
+from seedgate.blobs import Blobs, explain
 from seedgate.cli import http
-from seedgate.cli.ground import has_database
-from seedgate.cli.run import RUNNING_FILE
-from seedgate.compose.ground import open_database
-from seedgate.domain.errors import SeedgateError
+from seedgate.cli.patient import Check, NotLooked, Patient, Verdict
+from seedgate.domain.errors import NotFound, Unavailable, UpstreamError
 from seedgate.engine import Job
 from seedgate.ids import Ids
-from seedgate.inference import EngineHost, HostLimits
-from seedgate.settings import Settings
 from seedgate.store.database import Database
 from seedgate.store.embedded import EmbeddedServer
 from seedgate.store.migrate import check as check_schema
-from seedgate.store.operations import read_server
+from seedgate.store.operations import read_secret_check, read_server
 from seedgate.store.statistics import read_statistics
 
-CHECK_LIMIT_S = 60.0
-MIN_PYTHON = (3, 11)
 MIN_SERVER = 15
 LOW_SPACE_BYTES, NO_SPACE_BYTES = 2 << 30, 100 << 20
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 60.0
+ENGINE_HINT = "Its log line, on standard error, says why."
 SPARE_FILES = 256
 """Open files that a gateway needs besides its connections."""
-
-Status = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a check found: a sentence, and where it is not well what to do."""
-
-    name: str
-    status: Status
-    sentence: str
-    hint: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """What the checks look at; the functions ask the machine."""
-
-    settings: Settings
-    database: Database | None
-    """None where there is none yet, or none that answers; then `why` says which."""
-    why: SeedgateError | None = None
-    running: str = ""
-    """The address that the data folder's gateway gave; empty where none runs."""
-    python: tuple[int, int] = sys.version_info[:2]
-    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    open_files: Callable[[], int] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    ask: Callable[[str], http.Answer] = lambda url: http.call("GET", url)
-
-    @property
-    def data(self) -> Path:
-        """The data folder."""
-        return self.settings.data.absolute()
-
-
-class NotLooked(Exception):
-    """There is no database to ask."""
-
-
-Verdict = tuple[Status, str, str]
-"""Status, sentence, hint."""
-Check = Callable[[Patient], Awaitable[Verdict]]
-
-
-async def examine(settings: Settings, checks: Mapping[str, Check], seen: Callable[[Finding], None]) -> list[Finding]:
-    """Run every check, in order, and tell each finding as it is made."""
-    findings = []
-    async with admit(settings) as patient:
-        for name, check in checks.items():
-            findings.append(await look(name, check, patient))
-            seen(findings[-1])
-    return findings
-
-
-async def look(name: str, check: Check, patient: Patient) -> Finding:
-    """One check, within its time."""
-    try:
-        status, sentence, hint = await asyncio.wait_for(check(patient), CHECK_LIMIT_S)
-    except NotLooked:
-        status, sentence, hint = "warn", "Not looked at: there is no database to ask.", "See the line of the database."
-    except TimeoutError:
-        status, sentence, hint = "fail", f"No result after {CHECK_LIMIT_S:.0f} s.", "Is the machine overloaded?"
-    except Exception as error:  # noqa: BLE001 - whatever is broken, the doctor says it and goes on
-        hint = str(getattr(error, "hint", "")) or "The sentence is the error's own."
-        status, sentence = "fail", str(error) or type(error).__name__
-    return Finding(name=name, status=status, sentence=sentence, hint=hint)
-
-
-@asynccontextmanager
-async def admit(settings: Settings) -> AsyncIterator[Patient]:
-    """The patient, with its database where there is one. Nothing is made that was not there."""
-    database, why = None, None
-    async with AsyncExitStack() as stack:
-        if has_database(settings):
-            try:
-                database = (await stack.enter_async_context(open_database(settings))).database
-            except SeedgateError as error:
-                why = error
-        yield Patient(settings=settings, database=database, why=why, running=_running(settings.data))
-
-
-async def python(patient: Patient) -> Verdict:
-    """The interpreter."""
-    found = ".".join(map(str, patient.python))
-    if patient.python < MIN_PYTHON:
-        return "fail", f"Python is {found}.", "Seedgate needs 3.11 or newer."
-    return "ok", f"Python is {found}.", ""
 
 
 async def folder(patient: Patient) -> Verdict:
     """The data folder, or the place where it would be made."""
-    place = next(path for path in (patient.data, *patient.data.parents) if path.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
+    place = _there(patient.data)
+    if not place.is_dir():
+        return "fail", f"{place} is no folder.", "Choose another with --data."
+    if not patient.writable(place):
         return "fail", f"{place} cannot be written to.", "Give it to this user, or choose another with --data."
-    free = patient.free_bytes(place)
-    sentence = (
-        f"{patient.data} {'can be written to' if place == patient.data else 'can be made'}, {free >> 20:,} MiB free."
-    )
-    if free < NO_SPACE_BYTES:
+    return "ok", f"{patient.data} can be {'written to' if place == patient.data else 'made'}.", ""
+
+
+async def space(patient: Patient) -> Verdict:
+    """Free space: results, references and the database may each lie on another file system than the data folder."""
+    parts = (_there(patient.data), patient.data / "results", patient.data / "references", patient.pgdata)
+    places: dict[int, Path] = {}
+    for part in parts:
+        if part is not None and part.exists():
+            places.setdefault(patient.device(part), part)
+    free = {place: patient.free_bytes(place) for place in places.values()}
+    sentence = f"Free: {', '.join(f'{size >> 20:,} MiB in {place}' for place, size in free.items())}."
+    least = min(free.values())
+    if least < NO_SPACE_BYTES:
         return "fail", sentence, "Free some space."
-    return ("warn", sentence, "Pictures take 1 to 20 MB each.") if free < LOW_SPACE_BYTES else ("ok", sentence, "")
+    return ("warn", sentence, "Pictures take 1 to 20 MB each.") if least < LOW_SPACE_BYTES else ("ok", sentence, "")
+
+
+async def public_address(patient: Patient) -> Verdict:
+    """Where callers reach the gateway and its results; in production over https."""
+    settings = patient.settings
+    if settings.production and not settings.public_url:
+        hint = "Set SEEDGATE_PUBLIC_URL to the address under which callers reach this gateway."
+        return "fail", "In production the setting public_url is needed.", hint
+    named = {"public_url": settings.public_url, "files_url": settings.files_url}
+    for name, url in named.items():
+        if url and not _is_address(url):
+            return "fail", f"The setting {name} is no address.", "It looks like https://images.example.com."
+    plain = [name for name, url in named.items() if url.lower().startswith("http://")]
+    if settings.production and plain:
+        hint = "Let callers come by https, with a proxy before the gateway."
+        return "warn", f"By {' and '.join(plain)}, keys and pictures travel unencrypted.", hint
+    return "ok", f"Callers reach it at {settings.public_url or 'the address where it listens'}.", ""
+
+
+async def secret_key(patient: Patient) -> Verdict:
+    """The installation's secret: whether it is the database's, and who else can read it."""
+    given, file = patient.settings.secret_key.get_secret_value(), patient.settings.secret_key_file
+    path = Path(file) if file else patient.data / secret.FILE_NAME
+    if not given and not file and not path.exists():
+        if patient.database is not None and await read_secret_check(patient.database) is not None:
+            hint = "Bring it back before `up` makes another one, with which no key would be recognised."
+            return "fail", f"{path} is missing, and the database belongs to it.", hint
+        return "ok", "There is no secret yet; the first start makes one.", ""
+    installed = secret.load(patient.data, given=given, file=file)
+    if patient.database is not None:
+        await secret.look(patient.database, installed)
+    if given:
+        return "ok", "The secret comes from the settings.", ""
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        return "fail", f"Others can read {path} (mode {mode:04o}).", f"chmod 600 {path}"
+    return "ok", f"{path} has mode {mode:04o}.", ""
 
 
 async def server(patient: Patient) -> Verdict:
@@ -172,7 +113,7 @@ async def schema(patient: Patient) -> Verdict:
 
 
 async def clock(patient: Patient) -> Verdict:
-    """This machine's clock against the database's, by which everything is decided."""
+    """This machine's clock against the database's, by which everything is decided; and what keeps it right."""
     before = patient.now()
     server_now = (await read_server(_database(patient))).now
     after = patient.now()
@@ -181,36 +122,28 @@ async def clock(patient: Patient) -> Verdict:
     hint = "Let both machines ask a time server (NTP)."
     if skew_s > SKEW_FAIL_S:
         return "fail", sentence, hint
-    return ("warn", sentence, hint) if skew_s > SKEW_WARN_S else ("ok", sentence, "")
-
-
-async def secret_key(patient: Patient) -> Verdict:
-    """The installation's secret, and who else can read it."""
-    given, file = patient.settings.secret_key.get_secret_value(), patient.settings.secret_key_file
-    path = Path(file) if file else patient.data / secret.FILE_NAME
-    if not given and not file and not path.exists():
-        return "ok", "There is no secret yet; the first start makes one.", ""
-    secret.load(patient.data, given=given, file=file)
-    if given:
-        return "ok", "The secret comes from the settings.", ""
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        return "fail", f"Others can read {path} (mode {mode:04o}).", f"chmod 600 {path}"
-    return "ok", f"{path} has mode {mode:04o}.", ""
+    if skew_s > SKEW_WARN_S:
+        return "warn", sentence, hint
+    if patient.settings.production and not patient.synchronized():
+        return "warn", f"{sentence} No time server keeps this one right.", hint
+    return "ok", sentence, ""
 
 
 async def engine(patient: Patient) -> Verdict:
     """The engine, by a small picture."""
     name = patient.settings.work.engine
     with tempfile.TemporaryDirectory(prefix="seedgate-doctor-") as scratch:
-        limits = HostLimits(start_s=30.0, job_s=30.0, idle_wait_s=2.0)
-        host = EngineHost(name, scratch=Path(scratch), limits=limits)
+        host = patient.open_engine(name, Path(scratch))
         try:
             await host.start()
+            if not host.free:
+                return "fail", f"The engine {name} does not start.", ENGINE_HINT
             job = Job(
                 id="doctor", prompt="a fox", width=128, height=128, count=1, first_index=0, seed=1, output_format="jpeg"
             )
             sizes = [drawn.path.stat().st_size async for drawn in host.run(job)]
+        except UpstreamError as error:
+            return "fail", str(error), ENGINE_HINT
         finally:
             await host.stop()
     return "ok", f"The engine {name} drew a picture of {sizes[0]:,} bytes.", ""
@@ -218,19 +151,20 @@ async def engine(patient: Patient) -> Verdict:
 
 async def results(patient: Patient) -> Verdict:
     """The results' store, by a file that comes and goes."""
-    name, content = f"{Ids().token()}.png", b"seedgate doctor"
-    url = patient.settings.blobs_url
+    url, folder = patient.settings.blobs_url, patient.data / "results"
+    kept = folder.exists()
+    where = _shown(url) if url else folder if kept else "a temporary folder"
     with tempfile.TemporaryDirectory(prefix="seedgate-doctor-") as scratch:
-        folder = patient.data / "results"
-        store = Blobs.open(folder=folder if folder.exists() else Path(scratch, "results"), url=url)
-        draft = Path(scratch, "draft")
-        draft.write_bytes(content)
-        await store.put(name, draft)
-        read = b"".join([chunk async for chunk in store.read(name, start=0, end=len(content))])
-        await store.delete([name])
-    where = url.partition("?")[0] or (folder if folder.exists() else "a temporary folder")
-    if read != content:
-        return "fail", f"{where} gave back something else than was put.", "Check blobs_url."
+        store = patient.open_blobs(folder if kept else Path(scratch, "results"), url)
+        try:
+            trouble = await _try_results(store, Path(scratch, "draft"))
+        except Unavailable as error:
+            trouble = f"takes no file: {explain(error.__cause__ or error)}"
+        except Exception as error:  # noqa: BLE001 - the store's library has errors of its own, with addresses in them
+            trouble = f"does not give a file back: {explain(error)}"
+    if trouble:
+        hint = "Check blobs_url, and what its credentials may do." if url else "Check who owns it, and its disk."
+        return "fail", f"{where} {trouble}.", hint
     return "ok", f"A file was put into {where}, read and removed.", ""
 
 
@@ -239,14 +173,14 @@ async def port(patient: Patient) -> Verdict:
     address = f"{patient.settings.host}:{patient.settings.port}"
     if patient.running and await _answers(patient):
         return "ok", f"The gateway listens at {patient.running}.", ""
-    family = socket.getaddrinfo(patient.settings.host, patient.settings.port, type=socket.SOCK_STREAM)[0][0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        family = socket.getaddrinfo(patient.settings.host, patient.settings.port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((patient.settings.host, patient.settings.port))
             probe.listen(1)
-        except OSError as error:
-            return "fail", f"Cannot listen on {address}: {error.strerror}.", "Choose another with --port."
+    except OSError as error:
+        return "fail", f"Cannot listen on {address}: {error.strerror}.", "Choose another with --port or --host."
     return "ok", f"{address} is free.", ""
 
 
@@ -284,8 +218,9 @@ async def open_files(patient: Patient) -> Verdict:
 
 
 CHECKS: Mapping[str, Check] = {
-    "python": python,
     "data folder": folder,
+    "space": space,
+    "public address": public_address,
     "secret": secret_key,
     "database": server,
     "schema": schema,
@@ -297,6 +232,25 @@ CHECKS: Mapping[str, Check] = {
     "workers": workers,
     "open files": open_files,
 }
+
+
+def _there(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _shown(url: str) -> str:
+    """Without credentials and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _database(patient: Patient) -> Database:
@@ -312,11 +266,23 @@ async def _answers(patient: Patient) -> bool:
         return False
 
 
-def _running(data: Path) -> str:
+async def _try_results(store: Blobs, draft: Path) -> str:
+    """What is wrong; nothing where a file can be put, read and removed."""
+    name, content = f"{Ids().token()}.png", b"seedgate doctor"
+    draft.write_bytes(content)
+    await store.put(name, draft)
     try:
-        return str(json.loads((data / RUNNING_FILE).read_bytes())["url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        read = b"".join([chunk async for chunk in store.read(name, start=0, end=len(content))])
+    finally:
+        await store.delete([name])
+    if read != content:
+        return "gave back something else than was put"
+    try:
+        async for _ in store.read(name, start=0, end=1):
+            return "does not remove what is deleted, so that results would stay for ever"
+    except NotFound:
+        pass
+    return ""
 
 
 def _try_server() -> None:

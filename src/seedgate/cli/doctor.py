@@ -11,14 +11,15 @@ from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
 
 if TYPE_CHECKING:
-    from seedgate.cli.checkup import Finding
+    from seedgate.cli.patient import Finding
 
 
 def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """Look for what is wrong, beside a running gateway or before the first start; exit code 1 where something fails."""
     import asyncio
 
-    from seedgate.cli.checkup import CHECKS, examine
+    from seedgate.cli.checkup import CHECKS
+    from seedgate.cli.patient import examine
 
     settings = settings_for(config, data)
     shown = print_finding if not as_json else lambda _finding: None

@@ -101,6 +101,11 @@ class EmbeddedServer:
         """What `asyncpg.connect` takes; the same for as long as the data folder is not moved."""
         return {"host": f"{self._cluster.run_folder}", "port": PORT, "user": NAME, "database": NAME}
 
+    @property
+    def pgdata(self) -> Path:
+        """Where its files are, for whoever watches the space."""
+        return self._cluster.pgdata
+
     def ensure_running(self) -> bool:
         """Restarts a server that died; says whether it had to. Cheap (30 µs) where it lives, else it blocks as `open`.
 

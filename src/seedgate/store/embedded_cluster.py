@@ -290,7 +290,8 @@ def explained(output: str, *, doing: str, path: Path) -> OperatorError:
         words in output for words in ("No space left", "free disk space", "Disk quota", "File too large")
     ) or _is_full(path):
         return NoSpace(f"{what}: no space is left", hint="Free some space and start again; nothing was damaged.")
-    return ServerBroken(f"{what}: {output[-ERROR_TAIL_CHARACTERS:].strip()}", hint="The end of the log says why.")
+    hint = "Check what is there, and on which disk." if doing == "use" else "The end of the log says why."
+    return ServerBroken(f"{what}: {output[-ERROR_TAIL_CHARACTERS:].strip()}", hint=hint)
 
 
 def _is_full(path: Path) -> bool:

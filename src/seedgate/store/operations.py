@@ -53,6 +53,15 @@ async def read_applied(database: Database) -> list[Applied]:
     return [Applied(**row) for row in rows]
 
 
+async def read_secret_check(database: Database) -> bytes | None:
+    """The check value of the secret that the database belongs to; None before its first start."""
+    try:
+        rows = await database.fetch("SELECT secret_check FROM installation")
+    except asyncpg.UndefinedTableError:
+        return None
+    return rows[0]["secret_check"] if rows else None
+
+
 async def account_names(database: Database, account_ids: list[UUID]) -> dict[UUID, str]:
     """The names of these accounts."""
     rows = await database.fetch("SELECT id, name FROM account WHERE id = ANY ($1::uuid[])", account_ids)
