@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from seedgate import log, vendors
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
 from seedgate.catalogue.load import load as load_catalogue
@@ -21,6 +22,7 @@ from seedgate.compose.ground import Ground, make_folder
 from seedgate.dialect import Dialect, StoreDataUrl
 from seedgate.domain.addresses import Policy
 from seedgate.domain.errors import BadSettings, NoSpace, Unavailable
+from seedgate.domain.quota import Quota
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.intake.dataurl import store_data_url
 from seedgate.intake.fetch import fetch_references
@@ -36,6 +38,7 @@ from seedgate.tasks.attempt import FetchReferences, Studio
 from seedgate.tasks.finish import Writes
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
+from seedgate.tasks.own_files import OwnFiles
 from seedgate.tasks.submit import Submits
 from seedgate.tasks.upkeep import UPKEEP_S, Upkeep
 from seedgate.tasks.worker import Worker
@@ -44,6 +47,8 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.own import account, operations
+from seedgate.web.own.door import Door, House
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
@@ -75,7 +80,13 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         dispatch = _open_web(stack, ground, catalogue, blobs, shelf, base_url) if serve else None
-        worker = await _open_work(stack, ground, catalogue, blobs, shelf) if work else None
+        own = OwnFiles(
+            ground.database.access_lane,
+            blobs=blobs,
+            shelf=shelf,
+            bases=(settings.files_url, settings.public_url, base_url),
+        )
+        worker = await _open_work(stack, ground, catalogue, own, shelf) if work else None
         loops = _loops(ground, blobs, shelf, work=work)
         tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
         if worker is not None:
@@ -118,7 +129,7 @@ def _open_web(
         allow_development=not settings.production,
     )
     submits = Submits(database, ground.ids, lane=lane(settings), deadline_s=settings.work.deadline_s)
-    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs)
+    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs, shelf)
     for part in (keys, submits, lookups, balances, files):
         stack.push_async_callback(part.close)
     services = Services(
@@ -133,8 +144,32 @@ def _open_web(
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
-    application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
+    own = operations.routes(Door(_house(ground, catalogue, services, shelf), measured))
+    application = rest.build(files, Health(database=database, measured=measured, data=ground.data), own)
     return Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+
+
+def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf) -> House:
+    settings = ground.settings
+    return House(
+        keys=services.keys,
+        database=ground.database,
+        uploads=Uploads(
+            database=ground.database,
+            ids=ground.ids,
+            gate=Gate(),
+            shelf=shelf,
+            quota=Quota(files=settings.limits.files_per_account, size_bytes=settings.limits.file_bytes_per_account),
+            keep=timedelta(days=settings.results.file_days),
+        ),
+        bodies=services.bodies,
+        models=account.models(catalogue.listings),
+        model_of={
+            key: listing.model.id for each in catalogue.listings.values() for key, listing in each.versions.items()
+        },
+        result_days=settings.results.days,
+        file_url=services.result_url,
+    )
 
 
 def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
@@ -147,7 +182,9 @@ def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
     return store
 
 
-async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf) -> Worker:
+async def _open_work(
+    stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, own: OwnFiles, shelf: Shelf
+) -> Worker:
     settings, database = ground.settings, ground.database
     places = settings.work.engine_processes or max(1, (os.cpu_count() or 1) // 2)
     scratch, incoming = ground.data / "scratch", ground.data / "incoming"
@@ -167,11 +204,11 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     studio = Studio(
         database=database,
         writes=writes,
-        outputs=Outputs(blobs=blobs, writes=writes, ids=ground.ids, incoming=incoming),
+        outputs=Outputs(blobs=own.blobs, writes=writes, ids=ground.ids, incoming=incoming),
         engine=engine,
         places=asyncio.Semaphore(places),
         models=catalogue.models,
-        fetch=_fetch(net, shelf),
+        fetch=_fetch(net, own),
         reference_path=shelf.path,
     )
     identity = presence.identity(ground.ids)
@@ -191,11 +228,11 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     return worker
 
 
-def _fetch(net: Net, shelf: Shelf) -> FetchReferences:
+def _fetch(net: Net, own: OwnFiles) -> FetchReferences:
     gate = Gate()
 
     async def fetch(addresses: Sequence[str]) -> list[StoredReference]:
-        found = await fetch_references(addresses, net=net, gate=gate, shelf=shelf)
+        found = await fetch_references(addresses, net=net, gate=gate, shelf=own.shelf, read_own=own.read)
         return [
             StoredReference(
                 original_sha256=reference.original_sha256,

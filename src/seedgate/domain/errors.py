@@ -3,9 +3,11 @@
     SeedgateError        code, message, param
     ├─ CallerError       change the request
     │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound
-    │  └─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
+    │  ├─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
+    │  └─ WrongMediaType
     ├─ Refused           wait or pay; retry_after_s
-    │  └─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
+    │  ├─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
+    │  └─ QuotaExceeded
     ├─ UpstreamError     ours to retry, reroute or report; retryable
     │  ├─ Unreachable · TimedOut · InDoubt · Overloaded · Rejected · ProtocolBroken · BadAnswer · AnswerTooLarge
     │  └─ EngineCrashed · EngineRefused
@@ -83,6 +85,12 @@ class TooLarge(CallerError):
     code = "too_large"
 
 
+class WrongMediaType(CallerError):
+    """The Content-Type is none that is taken here."""
+
+    code = "unsupported_media_type"
+
+
 class ContentRefused(CallerError):
     """The content violates the usage policy."""
 
@@ -124,6 +132,12 @@ class InsufficientBalance(Refused):
     """Insufficient credits"""
 
     code = "insufficient_balance"
+
+
+class QuotaExceeded(Refused):
+    """The account keeps as much as it may."""
+
+    code = "quota_exceeded"
 
 
 class Maintenance(Refused):
