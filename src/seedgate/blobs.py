@@ -62,7 +62,7 @@ class Blobs:
             raise Unavailable("The store of results does not take the picture") from error
 
     async def read(self, name: str, *, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end`, in chunks. Raises NotFound when the file is gone."""
+        """The bytes from `start` up to `end`, in chunks. Raises NotFound when the file is gone, or Unavailable."""
         position = start
         while position < end:
             stop = min(position + CHUNK_BYTES, end)
@@ -70,6 +70,8 @@ class Blobs:
                 chunk = await obstore.get_range_async(self.store, key(name), start=position, end=stop)
             except (NotFoundError, FileNotFoundError):
                 raise NotFound from None
+            except BaseError as error:
+                raise Unavailable("The store of results does not give the picture") from error
             yield bytes(chunk)
             position = stop
 

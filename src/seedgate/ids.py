@@ -13,6 +13,8 @@ from uuid import UUID
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEY = re.compile(r"sg_(live|test|dev)_([0-9A-Za-z]{32})_([0-9A-Za-z]{6})")
+FILE_NAME = re.compile(r"[0-9A-Za-z]{22}\.(jpg|png|webp)")
+"""Name of a picture in an address: a token and the format's extension."""
 KEY_LENGTH = 47
 """Longest key there is; anything longer is no key."""
 

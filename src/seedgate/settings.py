@@ -34,6 +34,8 @@ class Limits(_Part):
     body_s: float = Field(gt=0)
     head_bytes: int = Field(ge=1024, le=1 << 20)
     connections: int = Field(ge=1)
+    files_per_account: int = Field(ge=0, le=100_000)
+    file_bytes_per_account: int = Field(ge=0)
 
 
 class Work(_Part):
@@ -46,9 +48,10 @@ class Work(_Part):
 
 
 class Results(_Part):
-    """How long results are kept."""
+    """How long results and uploads are kept."""
 
     days: int = Field(ge=1, le=3650)
+    file_days: int = Field(ge=1, le=3650)
 
 
 class Development(_Part):

@@ -44,6 +44,16 @@ class _Listing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     terms: dict[str, Any] = {}
 
 
+class _Polling(msgspec.Struct, frozen=True):
+    typical_s: tuple[int, int]
+
+
+class _Spoken(msgspec.Struct, frozen=True):
+    """What is read of the terms whatever the vendor."""
+
+    polling: dict[str, _Polling] = {}
+
+
 class _Listings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     listing: list[_Listing]
 
@@ -133,8 +143,18 @@ def _listing(file: Path, key: str, read: _Listing, models: Mapping[str, Model]) 
         model=models[read.model],
         unit_price_micros=price,
         enabled=read.enabled,
+        typical_s=_typical(file, key, read.terms),
         terms=read.terms,
     )
+
+
+def _typical(file: Path, key: str, terms: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    try:
+        spoken = msgspec.convert(terms, _Spoken)
+    except msgspec.ValidationError as error:
+        hint = "A line of it reads 2K = { typical_s = [25, 35] }; a vendor may write more into it."
+        raise _bad(file, f"{key}.terms.polling", f"is wrong: {error}", hint) from None
+    return {tier: polling.typical_s for tier, polling in spoken.polling.items()}
 
 
 def _newest(listings: Iterable[Listing]) -> dict[str, Listing]:

@@ -1,6 +1,7 @@
 """A task's story from its rows: plain words for numbers, no name of a result, no secret part of an address."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,24 +9,28 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from seedgate.cli import output
+from seedgate.domain.errors import UnbalancedEntry
 from seedgate.domain.ledger import Book, Entry, Side
 from seedgate.domain.money import dollars
 from seedgate.domain.slot import SlotState
 from seedgate.domain.task import TaskState
 from seedgate.store.database import Database
+from seedgate.store.details import Details, read_details
 from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
 _EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
 _RECEIPT = ("unit_price_micros", "price_version", "held_micros", "charged_micros", "released_micros")
+_LINES = ("picture", "charged", "released", "delivered_by", "attempt", "reason", "message")
+_CAPABILITY = re.compile(r"(?<=/files/)[0-9A-Za-z]{22}(?=\.)")
 UNREADABLE = "(an address that cannot be read)"
 _OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
 
 
 async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) -> dict[str, Any] | None:
     """The document of one task; None for an unknown one."""
-    found = await show_task(database, task_id)
-    if found is None:
+    found, details = await show_task(database, task_id), await read_details(database, task_id)
+    if found is None or details is None:
         return None
     rows: dict[str, Any] = {name: json.loads(str(value)) for name, value in found.items()}
     task = rows["task"]
@@ -51,7 +56,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "slots": [slot | {"state": SlotState(slot["state"]).name.lower()} for slot in rows["slots"]],
         "attempts": rows["attempts"],
         "images": rows["images"],
-        "receipt": {name: task[name] for name in _RECEIPT} | {"postings": [_posting(p) for p in rows["postings"]]},
+        "receipt": _receipt(details) | {"postings": [_posting(p) for p in rows["postings"]]},
     }
 
 
@@ -62,8 +67,10 @@ def print_story(story: dict[str, Any]) -> None:
             output.line(f"{name.replace('_', ' '):<13} {output.clean(str(story[name]))}")
     receipt = story["receipt"]
     for name in _RECEIPT:
-        if receipt[name] is not None:
+        if receipt.get(name) is not None:
             output.line(f"{name.removesuffix('_micros').replace('_', ' '):<13} ${dollars(receipt[name])}")
+    if "error" in receipt:
+        output.line(f"{'receipt':<13} does not add up: {receipt['error']}")
     for name, value in story["request"].items():
         if value in (None, False, []) or name in _OVERVIEW:
             continue
@@ -73,8 +80,41 @@ def print_story(story: dict[str, Any]) -> None:
     _part("Attempts", story["attempts"], ("slot", "epoch", "lane", "state", "reason", "started_at", "ended_at"))
     _part("Pictures", story["images"], ("ordinal", "slot", "format", "width", "height", "size_bytes", "deleted_at"))
     _part("Report of changes", story["changes"], ("field", "kind", "given", "used", "why"))
+    lines = [
+        line | {name: _amount(line[f"{name}_micros"]) for name in ("charged", "released")}
+        for line in receipt.get("pictures", ())
+    ]
+    _part("Receipt", lines, _LINES)
     postings = [posting | {"amount": f"${dollars(posting['amount_micros'])}"} for posting in receipt["postings"]]
     _part("Postings", postings, ("entry", "side", "book", "amount", "at"))
+
+
+def _receipt(details: Details) -> dict[str, Any]:
+    """What was held, charged and released, picture by picture; for an operator also where the books are wrong."""
+    try:
+        made = details.receipt()
+    except UnbalancedEntry as error:
+        return {"error": error.message}
+    lanes = {(attempt.slot, attempt.epoch): attempt.lane for attempt in details.attempts}
+    return {name: getattr(made, name) for name in _RECEIPT} | {
+        "pictures": [
+            {
+                "picture": line.picture,
+                "charged_micros": line.charged_micros,
+                "released_micros": line.released_micros,
+                "delivered_by": None if line.epoch is None else lanes.get((line.slot, line.epoch)),
+                "slot": line.slot,
+                "attempt": line.epoch,
+                "reason": line.reason,
+                "message": line.message,
+            }
+            for line in made.lines
+        ]
+    }
+
+
+def _amount(micros: int | None) -> str | None:
+    return None if micros is None else f"${dollars(micros)}"
 
 
 def _part(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -114,7 +154,7 @@ def _request(request: dict[str, Any], *, with_prompt: bool) -> dict[str, Any]:
 
 
 def _shown(address: str | None) -> str | None:
-    """An address without user, password and query, where secrets are carried."""
+    """An address without user, password, query and the name of a file of ours, where secrets are carried."""
     if address is None or not address.lower().startswith(("http://", "https://")):
         return address
     try:
@@ -122,7 +162,7 @@ def _shown(address: str | None) -> str | None:
     except ValueError:
         return UNREADABLE
     query = "?…" if parts.query else ""
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{_CAPABILITY.sub('…', parts.path)}{query}"
 
 
 def _posting(posting: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from seedgate import log, vendors
 from seedgate.accounts.configuration import REFRESH_S, Live
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
 from seedgate.catalogue.load import load as load_catalogue
@@ -24,6 +25,7 @@ from seedgate.domain.addresses import Policy
 from seedgate.domain.configuration import Configuration, Limits
 from seedgate.domain.errors import BadSettings, NoSpace, Unavailable
 from seedgate.domain.listing import Listing
+from seedgate.domain.quota import Quota
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.intake.dataurl import name_data_url, store_data_url
 from seedgate.intake.fetch import fetch_references
@@ -41,6 +43,7 @@ from seedgate.tasks.backlog import LOOK_S, Backlog
 from seedgate.tasks.finish import Writes
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
+from seedgate.tasks.own_files import OwnFiles
 from seedgate.tasks.submit import Submits
 from seedgate.tasks.upkeep import UPKEEP_S, Upkeep
 from seedgate.tasks.worker import Worker
@@ -49,6 +52,8 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.own import account, operations
+from seedgate.web.own.door import Door, House
 from seedgate.web.refusals import Addresses
 
 DATABASE_WATCH_S = 0.5
@@ -86,7 +91,13 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
         if serve:
             dispatch, watches = _open_web(stack, ground, catalogue, blobs, shelf, live, base_url)
             loops += watches
-        worker = await _open_work(stack, ground, catalogue, blobs, shelf) if work else None
+        own = OwnFiles(
+            ground.database.access_lane,
+            blobs=blobs,
+            shelf=shelf,
+            bases=(settings.files_url, settings.public_url, base_url),
+        )
+        worker = await _open_work(stack, ground, catalogue, own, shelf) if work else None
         changed = asyncio.Event()
         loops.append(Loop(name="configuration", turn=live.refresh, pause_s=REFRESH_S, wake=changed))
         tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
@@ -167,7 +178,7 @@ def _open_web(
         configuration=live,
         backlog=backlog,
     )
-    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs)
+    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs, shelf)
     for part in (keys, submits, lookups, balances, files):
         stack.push_async_callback(part.close)
     services = Services(
@@ -186,9 +197,33 @@ def _open_web(
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
-    application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
+    own = operations.routes(Door(_house(ground, catalogue, services, shelf), measured))
+    application = rest.build(files, Health(database=database, measured=measured, data=ground.data), own)
     dispatch = Dispatch(dialects(catalogue), services, measured=measured, rest=application)
     return dispatch, [Loop(name="backlog", turn=backlog.look, pause_s=LOOK_S)]
+
+
+def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf) -> House:
+    settings = ground.settings
+    return House(
+        keys=services.keys,
+        database=ground.database,
+        uploads=Uploads(
+            database=ground.database,
+            ids=ground.ids,
+            gate=Gate(),
+            shelf=shelf,
+            quota=Quota(files=settings.limits.files_per_account, size_bytes=settings.limits.file_bytes_per_account),
+            keep=timedelta(days=settings.results.file_days),
+        ),
+        bodies=services.bodies,
+        models=account.models(catalogue.listings),
+        model_of={
+            key: listing.model.id for each in catalogue.listings.values() for key, listing in each.versions.items()
+        },
+        result_days=settings.results.days,
+        file_url=services.result_url,
+    )
 
 
 def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
@@ -201,7 +236,9 @@ def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:
     return store
 
 
-async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, blobs: Blobs, shelf: Shelf) -> Worker:
+async def _open_work(
+    stack: AsyncExitStack, ground: Ground, catalogue: Catalogue, own: OwnFiles, shelf: Shelf
+) -> Worker:
     settings, database = ground.settings, ground.database
     places = settings.work.engine_processes or max(1, (os.cpu_count() or 1) // 2)
     scratch, incoming = ground.data / "scratch", ground.data / "incoming"
@@ -221,11 +258,11 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     studio = Studio(
         database=database,
         writes=writes,
-        outputs=Outputs(blobs=blobs, writes=writes, ids=ground.ids, incoming=incoming),
+        outputs=Outputs(blobs=own.blobs, writes=writes, ids=ground.ids, incoming=incoming),
         engine=engine,
         places=asyncio.Semaphore(places),
         models=catalogue.models,
-        fetch=_fetch(net, shelf),
+        fetch=_fetch(net, own),
         reference_path=shelf.path,
     )
     identity = presence.identity(ground.ids)
@@ -245,11 +282,11 @@ async def _open_work(stack: AsyncExitStack, ground: Ground, catalogue: Catalogue
     return worker
 
 
-def _fetch(net: Net, shelf: Shelf) -> FetchReferences:
+def _fetch(net: Net, own: OwnFiles) -> FetchReferences:
     gate = Gate()
 
     async def fetch(addresses: Sequence[str]) -> list[StoredReference]:
-        found = await fetch_references(addresses, net=net, gate=gate, shelf=shelf)
+        found = await fetch_references(addresses, net=net, gate=gate, shelf=own.shelf, read_own=own.read)
         return [
             StoredReference(
                 original_sha256=reference.original_sha256,

@@ -3,10 +3,11 @@
     SeedgateError        code, message, param
     ├─ CallerError       change the request
     │  ├─ InvalidRequest · UnknownModel (ListingOff) · Unauthenticated · Forbidden · NotFound
-    │  └─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
+    │  ├─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
+    │  └─ WrongMediaType
     ├─ Refused           wait or pay; retry_after_s
     │  ├─ RateLimited · ConcurrencyExceeded · InsufficientBalance (BudgetExceeded)
-    │  └─ QueueFull · Maintenance · ShuttingDown · Unavailable
+    │  └─ QueueFull · QuotaExceeded · Maintenance · ShuttingDown · Unavailable
     ├─ UpstreamError     ours to retry, reroute or report; retryable
     │  ├─ Unreachable · TimedOut · InDoubt · Overloaded · Rejected · ProtocolBroken · BadAnswer · AnswerTooLarge
     │  └─ EngineCrashed · EngineRefused
@@ -92,6 +93,12 @@ class TooLarge(CallerError):
     code = "too_large"
 
 
+class WrongMediaType(CallerError):
+    """The Content-Type is none that is taken here."""
+
+    code = "unsupported_media_type"
+
+
 class ContentRefused(CallerError):
     """The content violates the usage policy."""
 
@@ -152,6 +159,12 @@ class QueueFull(Refused):
     """Too many tasks are waiting."""
 
     code = "queue_full"
+
+
+class QuotaExceeded(Refused):
+    """The account keeps as much as it may."""
+
+    code = "quota_exceeded"
 
 
 class Maintenance(Refused):

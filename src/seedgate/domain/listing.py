@@ -37,5 +37,7 @@ class Listing:
     unit_price_micros: int
     """Price of one delivered picture."""
     enabled: bool = True
+    typical_s: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Seconds that a picture usually takes, from and to, by tier, where the vendor says so."""
     terms: Mapping[str, object] = field(default_factory=dict)
     """The vendor's own readings; only the vendor's dialect understands them."""

@@ -1,7 +1,8 @@
 """Fetch a task's reference images: each once, a few at a time, all within one limit of time."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,10 @@ from seedgate.intake.shelf import Shelf
 from seedgate.net import Net
 
 T = TypeVar("T")
+
+ReadOwn = Callable[[str, Path, int], Awaitable[bool]]
+"""Writes what an address of ours leads to into the file, at most so many bytes; False for any other address. Raises
+BadAnswer where it leads nowhere, and AnswerTooLarge."""
 
 _FAULTS: dict[type[SeedgateError], ReferenceFault] = {
     AddressRefused: ReferenceFault.ADDRESS,
@@ -43,19 +48,31 @@ class FetchLimits:
 
 
 async def fetch_references(
-    references: Sequence[str], *, net: Net, gate: Gate, shelf: Shelf, limits: FetchLimits | None = None
+    references: Sequence[str],
+    *,
+    net: Net,
+    gate: Gate,
+    shelf: Shelf,
+    read_own: ReadOwn | None = None,
+    limits: FetchLimits | None = None,
 ) -> tuple[Reference, ...]:
     """Put the clean form of every reference on the shelf, in order; a URL that occurs twice is fetched once.
 
     A reference is a URL or the name that `store_data_url` gave; only that function may have made the latter, never a
-    caller. Raises `ReferenceRefused` for the first one that fails, and gives up the others. What was already shelved
-    stays there: the same bytes may serve another task.
+    caller. A URL of our own is not fetched but read, by `read_own`. Raises `ReferenceRefused` for the first one that
+    fails, and gives up the others. What was already shelved stays there: the same bytes may serve another task.
     """
     limits = limits or FetchLimits()
     places = {reference: references.index(reference) for reference in references}
     with shelf.desk() as desk:
         intake = _Intake(
-            net=net, gate=gate, shelf=shelf, limits=limits, desk=desk, turn=asyncio.Semaphore(limits.at_once)
+            net=net,
+            gate=gate,
+            shelf=shelf,
+            read_own=read_own,
+            limits=limits,
+            desk=desk,
+            turn=asyncio.Semaphore(limits.at_once),
         )
         originals = await _together(
             {index: intake.fetch(reference, index) for reference, index in places.items()}, limit_s=limits.total_s
@@ -89,6 +106,7 @@ class _Intake:
     net: Net
     gate: Gate
     shelf: Shelf
+    read_own: ReadOwn | None
     limits: FetchLimits
     desk: Path
     turn: asyncio.Semaphore
@@ -99,6 +117,8 @@ class _Intake:
                 return self._local(reference.removeprefix(LOCAL_PREFIX))
             path = self.desk / f"{index}.original"
             async with self.turn:
+                if self.read_own is not None and await self.read_own(reference, path, self.limits.image_bytes):
+                    return _Original(path=path, sha256=await asyncio.to_thread(_digest, path))
                 downloaded = await self.net.download(reference, path, max_bytes=self.limits.image_bytes)
             return _Original(path=path, sha256=downloaded.sha256)
         except tuple(_FAULTS) as error:
@@ -124,3 +144,8 @@ class _Intake:
             size_bytes=size_bytes,
             original_sha256=original.sha256,
         )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

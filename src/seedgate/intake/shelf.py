@@ -1,5 +1,6 @@
 """Files kept by the SHA-256 of their content: `<root>/ab/<sha256>`."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -7,14 +8,15 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedgate.domain.errors import NoSpace
+from seedgate.domain.errors import NoSpace, NotFound
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+CHUNK_BYTES = 1 << 20
 _DESK = "desk"
 """Folder of files that are still being made."""
 # For our own user only, wherever the root stands: these are strangers' pictures.
@@ -24,7 +26,7 @@ _FILE_MODE = 0o600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
-    """A folder of such files. Its methods block: call them in a thread."""
+    """A folder of such files. All methods but `read` block: call them in a thread."""
 
     root: Path
 
@@ -51,6 +53,14 @@ class Shelf:
         made.replace(place)
         _sync(place.parent)
         return sha256
+
+    async def read(self, sha256: str, *, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`, in chunks; this one does not block. Raises NotFound when it is gone."""
+        path = self.path(sha256)
+        while start < end:
+            chunk = await asyncio.to_thread(_chunk, path, start, min(CHUNK_BYTES, end - start))
+            start += len(chunk)
+            yield chunk
 
     def remove(self, sha256: str) -> None:
         """Forget a file; harmless where there is none."""
@@ -82,6 +92,18 @@ class Shelf:
         for folder in (self.root / _DESK).glob("*"):
             if folder.stat().st_mtime < limit:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _chunk(path: Path, start: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            chunk = file.read(size)
+    except FileNotFoundError:
+        raise NotFound from None
+    if not chunk:
+        raise NotFound
+    return chunk
 
 
 def _sync(folder: Path) -> None:

@@ -623,6 +623,26 @@ CREATE TABLE public.event (
     detail text DEFAULT ''::text NOT NULL
 );
 
+CREATE TABLE public.file (
+    id uuid NOT NULL,
+    account_id uuid NOT NULL,
+    name text NOT NULL,
+    sha256 text NOT NULL,
+    format text NOT NULL,
+    width integer NOT NULL,
+    height integer NOT NULL,
+    size_bytes bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT file_check CHECK ((expires_at > created_at)),
+    CONSTRAINT file_format_check CHECK ((format = ANY (ARRAY['jpeg'::text, 'png'::text]))),
+    CONSTRAINT file_height_check CHECK ((height > 0)),
+    CONSTRAINT file_name_check CHECK ((name ~ '^[0-9A-Za-z]{22}\.(jpg|png)$'::text)),
+    CONSTRAINT file_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT file_size_bytes_check CHECK ((size_bytes > 0)),
+    CONSTRAINT file_width_check CHECK ((width > 0))
+);
+
 CREATE TABLE public.idempotency (
     key_id uuid NOT NULL,
     key text NOT NULL,
@@ -823,6 +843,12 @@ ALTER TABLE ONLY public.delivery
 ALTER TABLE ONLY public.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (task_id, kind, ordinal);
 
+ALTER TABLE ONLY public.file
+    ADD CONSTRAINT file_name_key UNIQUE (name);
+
+ALTER TABLE ONLY public.file
+    ADD CONSTRAINT file_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (key_id, key);
 
@@ -865,6 +891,12 @@ CREATE INDEX configuration_by_name ON public.configuration USING btree (name, ve
 
 CREATE INDEX delivery_due ON public.delivery USING btree (due_at) WHERE (state = 'due'::text);
 
+CREATE INDEX file_by_account ON public.file USING btree (account_id, id);
+
+CREATE INDEX file_by_content ON public.file USING btree (sha256);
+
+CREATE INDEX file_by_expiry ON public.file USING btree (expires_at);
+
 CREATE INDEX idempotency_by_age ON public.idempotency USING brin (at);
 
 CREATE INDEX image_live ON public.image USING btree (at) WHERE (deleted_at IS NULL);
@@ -892,6 +924,9 @@ ALTER TABLE ONLY public.adjustment
 
 ALTER TABLE ONLY public.api_key
     ADD CONSTRAINT api_key_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
+
+ALTER TABLE ONLY public.file
+    ADD CONSTRAINT file_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id);
 
 ALTER TABLE ONLY public.key_secret
     ADD CONSTRAINT key_secret_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.api_key(id);

@@ -33,6 +33,35 @@ async def list_tasks(database: Database, *, account_id: UUID | None, before: UUI
     return [_view(row) for row in rows]
 
 
+WALKED = 1000
+"""How many tasks one page looks through for those in the asked states."""
+_NEWEST = UUID(int=2**128 - 1)
+_PAGE = f"""
+WITH walked AS (SELECT {_COLUMNS} FROM task WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3)
+SELECT w.last, w.n, f.*
+  FROM (SELECT (SELECT id FROM walked ORDER BY id LIMIT 1) AS last, (SELECT count(*) FROM walked) AS n) w
+  LEFT JOIN LATERAL (SELECT * FROM walked WHERE $4::smallint[] IS NULL OR state = ANY ($4)
+                      ORDER BY id DESC LIMIT $5) f ON true
+ ORDER BY f.id DESC
+"""
+
+
+async def page_tasks(
+    database: Database, *, account_id: UUID, before: UUID | None, states: Sequence[TaskState], most: int
+) -> tuple[list[TaskView], UUID | None]:
+    """A page of the account's tasks, newest first, and the id to go on behind; None at the end.
+
+    A page looks through at most `WALKED` tasks for the asked states (all, when none is named), so it may be short, or
+    even empty, with more to come.
+    """
+    walk = max(WALKED, most + 1) if states else most + 1
+    rows = await database.fetch(_PAGE, account_id, before or _NEWEST, walk, list(states) or None, most + 1)
+    views = [_view(row) for row in rows if row["id"] is not None]
+    if len(views) > most:
+        return views[:most], views[most - 1].id
+    return views, rows[0]["last"] if rows[0]["n"] == walk else None
+
+
 async def show_task(database: Database, task_id: UUID) -> dict[str, object] | None:
     """Everything about one task as plain values, for an operator: row, slots, attempts, pictures, postings, events."""
     rows = await database.fetch(

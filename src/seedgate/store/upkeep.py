@@ -33,11 +33,13 @@ async def unknown_images(database: Database, names: Sequence[str]) -> list[str]:
 
 
 async def unneeded_references(database: Database, digests: Sequence[str], *, age: timedelta) -> list[str]:
-    """Those of the reference files that no open task, and none that ended within `age`, was made with."""
+    """Those of the reference files that no caller keeps, and that no open task, and none that ended within `age`, was
+    made with."""
     rows = await database.fetch(
         "SELECT d FROM unnest($1::text[]) u (d) WHERE NOT EXISTS (SELECT 1 FROM reference r JOIN task t ON"
         " t.id = r.task_id WHERE r.sha256 = u.d"
-        " AND (t.state < 10 OR t.completed_at > (SELECT seedgate_now()) - $2::interval))",
+        " AND (t.state < 10 OR t.completed_at > (SELECT seedgate_now()) - $2::interval))"
+        " AND NOT EXISTS (SELECT 1 FROM file f WHERE f.sha256 = u.d)",
         digests,
         age,
     )

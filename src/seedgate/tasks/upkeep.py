@@ -1,4 +1,5 @@
-"""Expiry and tidiness: results after their days, files that a crash left without a row, idempotency after a week.
+"""Expiry and tidiness: results and uploads after their days, files that a crash left without a row, idempotency after
+a week.
 
 Rows first, files second: a result is marked as gone before its file is removed, and a file is removed only when no row
 knows it and it is older than any write in progress can be. Any number of processes may do this at the same time.
@@ -20,6 +21,7 @@ from seedgate.blobs import Blobs
 from seedgate.intake.shelf import Shelf
 from seedgate.store import upkeep
 from seedgate.store.database import Database
+from seedgate.store.files import expire_files
 
 UPKEEP_S = 300.0
 BATCH = 500
@@ -44,13 +46,14 @@ class Upkeep:
         """One round; True when there is more to expire."""
         expired = await upkeep.expire_images(self.database, age=self.results_age, most=BATCH)
         await self.blobs.delete(expired)
+        files = await expire_files(self.database, most=BATCH)
         forgotten = await upkeep.forget_idempotency(self.database, age=IDEMPOTENCY_AGE, most=BATCH)
         orphans = await self._orphans() if len(expired) < BATCH else 0
         references = await self._references() if len(expired) < BATCH else 0
         await asyncio.to_thread(self._tidy)
-        if expired or orphans or references:
-            log.get("upkeep").info("kept_up", expired=len(expired), orphans=orphans, references=references)
-        return max(len(expired), forgotten) >= BATCH
+        if expired or files or orphans or references:
+            log.get("upkeep").info("kept_up", expired=len(expired), files=files, orphans=orphans, references=references)
+        return max(len(expired), files, forgotten) >= BATCH
 
     async def _orphans(self) -> int:
         removed = 0

@@ -1,4 +1,6 @@
-"""The application behind the fast path: result files and health. Whatever else is asked for is not found."""
+"""The application behind the fast path: files, health, our own interface. Whatever else is asked for is not found."""
+
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,7 +13,7 @@ from seedgate.web.files import Files
 from seedgate.web.health import Health
 
 
-def build(files: Files, health: Health) -> Starlette:
+def build(files: Files, health: Health, *more: Sequence[Route]) -> Starlette:
     """The routes that are no dialect's."""
     app = Starlette(
         routes=[
@@ -19,6 +21,7 @@ def build(files: Files, health: Health) -> Starlette:
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
+            *(route for routes in more for route in routes),
         ],
         exception_handlers={HTTPException: _plain, SeedgateError: _ours},
     )

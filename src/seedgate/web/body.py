@@ -70,16 +70,27 @@ class Bodies:
 
     async def _spool(self, receive: Receive, file: IO[bytes]) -> int:
         size = 0
-        while True:
-            message = await receive()
-            part = _part(message)
+        async for part in parts(receive, limit=self.large_bytes):
             size += len(part)
-            if size > self.large_bytes:
-                raise _too_large(self.large_bytes)
             await asyncio.to_thread(file.write, part)
-            if not message.get("more_body", False):
-                await asyncio.to_thread(file.flush)
-                return size
+        await asyncio.to_thread(file.flush)
+        return size
+
+
+async def parts(receive: Receive, *, limit: int, announced: bytes | None = None) -> AsyncIterator[bytes]:
+    """A body as it comes in, at most `limit` bytes of it. Raises TooLarge, or Disconnected."""
+    if announced is not None and _number(announced) > limit:
+        raise _too_large(limit)
+    size, more = 0, True
+    while more:
+        message = await receive()
+        part = _part(message)
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+        if part:
+            yield part
 
 
 def check_text_size(body: bytes | memoryview, limit: int) -> None:

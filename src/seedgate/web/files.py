@@ -1,4 +1,4 @@
-"""Result files: an address is a capability of 131 random bits, good for GET, HEAD and one Range until it expires.
+"""Results and uploads: an address is a capability of 131 random bits, good for GET, HEAD and a Range until it expires.
 
 What else a request carries does not matter: some clients send their API key to every address they are given.
 """
@@ -14,10 +14,12 @@ from seedgate.blobs import Blobs
 from seedgate.combine import Combiner
 from seedgate.domain.errors import NotFound, SeedgateError
 from seedgate.domain.image import OutputFormat
-from seedgate.store.database import Database
+from seedgate.ids import FILE_NAME
+from seedgate.intake.shelf import Shelf
+from seedgate.store.database import Connection, Database
+from seedgate.store.files import find_files
 from seedgate.store.tasks import find_image
 
-_NAME = re.compile(r"[0-9A-Za-z]{22}\.(jpg|png|webp)")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {
     "accept-ranges": "bytes",
@@ -27,26 +29,27 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
-Found = tuple[str, datetime | None, int]
-"""Format, time of deletion, size in bytes."""
+Found = tuple[str, datetime | None, int, str | None]
+"""Format, time of deletion, size in bytes, and for an upload the SHA-256 under which it is on the shelf."""
 
 
 class Files:
-    """Serves results. One per process."""
+    """Serves results, and what was uploaded. One per process."""
 
-    def __init__(self, database: Database, blobs: Blobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, shelf: Shelf) -> None:
         async def run(names: Sequence[str]) -> Sequence[Found | SeedgateError]:
-            return [found or NotFound() for found in await find_image(database.access_lane, names)]
+            return [found or NotFound() for found in await _find(database.access_lane, names)]
 
         self._combine: Combiner[str, Found] = Combiner(run)
         self._blobs = blobs
+        self._shelf = shelf
 
     async def serve(self, request: Request) -> Response:
         """GET or HEAD of one file. Raises NotFound, or Unavailable while the database is away."""
         name: str = request.path_params["name"]
-        if not _NAME.fullmatch(name):
+        if not FILE_NAME.fullmatch(name):
             raise NotFound
-        kind, deleted_at, size = await self._combine(name)
+        kind, deleted_at, size, sha256 = await self._combine(name)
         if deleted_at is not None:
             return JSONResponse({"error": "gone", "reason": "This result has expired and was removed."}, 410)
         span = _span(request.headers.get("range"), size)
@@ -60,23 +63,40 @@ class Files:
         media_type = OutputFormat(kind).media_type
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers, media_type=media_type)
-        return StreamingResponse(await self._body(name, start, end), status, headers, media_type)
-
-    async def _body(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes, the first of them read already: a file that is gone is found missing before the head is sent."""
-        chunks = self._blobs.read(name, start=start, end=end)
-        first = await anext(chunks)
-
-        async def body() -> AsyncIterator[bytes]:
-            yield first
-            async for chunk in chunks:
-                yield chunk
-
-        return body()
+        if sha256 is None:
+            chunks = self._blobs.read(name, start=start, end=end)
+        else:
+            chunks = self._shelf.read(sha256, start=start, end=end)
+        return StreamingResponse(await _begun(chunks), status, headers, media_type)
 
     async def close(self) -> None:
         """Answer what was asked."""
         await self._combine.close()
+
+
+async def _find(lane: Connection, names: Sequence[str]) -> list[Found | None]:
+    """Results first, since nearly all are; what is none of them may be an upload."""
+    found: dict[str, Found] = {}
+    for name, image in zip(names, await find_image(lane, names), strict=True):
+        if image is not None:
+            found[name] = (*image, None)
+    if others := [name for name in names if name not in found]:
+        for name, upload in zip(others, await find_files(lane, others), strict=True):
+            if upload is not None:
+                found[name] = (upload.format, None, upload.size_bytes, upload.sha256)
+    return [found.get(name) for name in names]
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The bytes, the first of them read already: a file that is gone is found missing before the head is sent."""
+    first = await anext(chunks)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return body()
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:

@@ -1,0 +1,122 @@
+"""The table of our own interface, and the routes that are made of it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from starlette.routing import Route
+
+from seedgate.domain.errors import (
+    Bug,
+    InvalidRequest,
+    NotFound,
+    QuotaExceeded,
+    RateLimited,
+    SeedgateError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    WrongMediaType,
+)
+from seedgate.web.own import account, files, tasks, wire
+from seedgate.web.own.door import DEFAULT_PAGE, MAX_PAGE, Door, Entry, Operation, Parameter
+
+PREFIX = "/seedgate/v1"
+
+EVERYWHERE: tuple[type[SeedgateError], ...] = (InvalidRequest, Unauthenticated, Unavailable, Bug)
+"""What any operation may answer."""
+
+_PAGE = (
+    Parameter(name="limit", description=f"How many, from 1 to {MAX_PAGE}; {DEFAULT_PAGE} if left out.", kind=int),
+    Parameter(name="cursor", description="The `next_cursor` of the page before."),
+)
+_STATE = Parameter(
+    name="state",
+    description="Only tasks in these states, with commas: pending, processing, success, failed, cancelled.",
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_tasks",
+        method="GET",
+        path="/tasks",
+        summary="The account's tasks, newest first.",
+        answer=tasks.list_tasks,
+        gives=wire.TaskPage,
+        query=(*_PAGE, _STATE),
+    ),
+    Operation(
+        name="show_task",
+        method="GET",
+        path="/tasks/{id}",
+        summary="A task: its state, results, receipt, attempts, changed parameters, and what it waits for.",
+        answer=tasks.show_task,
+        gives=wire.Task,
+        errors=(NotFound,),
+    ),
+    Operation(
+        name="show_balance",
+        method="GET",
+        path="/balance",
+        summary="What the account can spend, and what its open tasks hold.",
+        answer=account.show_balance,
+        gives=wire.Balance,
+    ),
+    Operation(
+        name="list_models",
+        method="GET",
+        path="/models",
+        summary="What is offered in which dialect: prices, sizes, limits, usual times.",
+        answer=account.list_models,
+        gives=wire.Models,
+    ),
+    Operation(
+        name="upload_file",
+        method="POST",
+        path="/files",
+        summary="Upload one reference picture of at most 10 MB: as the body, or as the one file of a form.",
+        answer=files.upload,
+        gives=wire.File,
+        status=201,
+        takes=("image/*", files.FORM),
+        writes=True,
+        errors=(TooLarge, WrongMediaType, QuotaExceeded, RateLimited),
+    ),
+    Operation(
+        name="list_files",
+        method="GET",
+        path="/files",
+        summary="The account's uploads, newest first, and how full its quota is.",
+        answer=files.list_files,
+        gives=wire.FilePage,
+        query=_PAGE,
+    ),
+    Operation(
+        name="show_file",
+        method="GET",
+        path="/files/{id}",
+        summary="An upload.",
+        answer=files.show_file,
+        gives=wire.File,
+        errors=(NotFound,),
+    ),
+    Operation(
+        name="delete_file",
+        method="DELETE",
+        path="/files/{id}",
+        summary="Delete an upload: its address leads nowhere at once.",
+        answer=files.delete_file,
+        gives=wire.Deleted,
+        writes=True,
+        errors=(NotFound,),
+    ),
+)
+
+
+def routes(door: Door, operations: Sequence[Operation] = OPERATIONS) -> list[Route]:
+    """A route for each address, with and without a slash at its end, and one for all that is none."""
+    by_path: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        by_path[operation.path].append(operation)
+    found = [Route(PREFIX + path + slash, Entry(door, there)) for path, there in by_path.items() for slash in ("", "/")]
+    nothing = Entry(door, ())
+    return [*found, Route(PREFIX, nothing), Route(PREFIX + "/{rest:path}", nothing)]

@@ -1,0 +1,252 @@
+"""What travels. Ids are 32 hexadecimal digits, times RFC 3339 in UTC, money exact as text and in micro-dollars."""
+
+from datetime import datetime
+
+import msgspec
+
+from seedgate.domain.money import dollars
+
+
+class Body(msgspec.Struct):
+    """Every answer is one."""
+
+
+class Money(Body):
+    """An amount of US dollars: `amount` is exact, with at least two decimals; `micros` are millionths."""
+
+    amount: str
+    micros: int
+
+    @classmethod
+    def of(cls, micros: int) -> "Money":
+        """As both."""
+        return cls(amount=dollars(micros), micros=micros)
+
+
+class Error(Body):
+    """What is wrong. `param` names the member, query parameter, header or quota that it is about."""
+
+    code: str
+    message: str
+    param: str | None
+    request_id: str
+
+
+class Failure(Body):
+    """Every answer that is no success."""
+
+    error: Error
+
+
+class TaskLine(Body):
+    """A task in a list. `charged` is null, and `delivered` 0, until it has ended."""
+
+    id: str
+    state: str
+    dialect: str
+    listing: str
+    model: str | None
+    pictures: int
+    delivered: int
+    held: Money
+    charged: Money | None
+    reason: str | None
+    message: str | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class TaskPage(Body):
+    """Newest first. A page may be short, even empty, with more to come: the end is where `next_cursor` is null."""
+
+    tasks: list[TaskLine]
+    next_cursor: str | None
+
+
+class ReceiptLine(Body):
+    """One picture that was asked for: charged if it was delivered, else released, and why."""
+
+    picture: int
+    charged: Money | None
+    released: Money | None
+    delivered_by: str | None
+    """The engine or upstream."""
+    slot: int
+    attempt: int | None
+    reason: str | None
+    message: str | None
+
+
+class Receipt(Body):
+    """`charged` plus `released` is `held`, and each is the sum of its column; null until the task has ended."""
+
+    unit_price: Money
+    held: Money
+    charged: Money | None
+    released: Money | None
+    pictures: list[ReceiptLine]
+
+
+class ChangeLine(Body):
+    """A parameter that was not taken exactly as sent."""
+
+    field: str
+    kind: str
+    given: str | int | float | bool | None
+    used: str | int | float | bool | None
+    why: str
+
+
+class AttemptLine(Body):
+    """One try at a slot; `lane` is the engine or upstream."""
+
+    slot: int
+    attempt: int
+    lane: str
+    state: str
+    reason: str | None
+    started_at: datetime
+    accepted_at: datetime | None
+    ended_at: datetime | None
+
+
+class Result(Body):
+    """A picture. It is there from `stored_at` on, also while others are still drawn; after `removed_at` it is gone."""
+
+    picture: int
+    url: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    stored_at: datetime
+    expires_at: datetime | None
+    removed_at: datetime | None
+
+
+class Waiting(Body):
+    """Why an open task is not done. Queues are counted up to `counted_up_to` waiting slots, and then are longer."""
+
+    why: str
+    lane: str
+    slots: dict[str, int]
+    """How many slots are in which state; pictures that do not belong together have a slot each."""
+    waiting_in_lane: int
+    tasks_ahead: int
+    """Older tasks in the lane. Accounts take turns, so a quiet account's task may come before them."""
+    ahead_in_account: int
+    """Waiting slots of the account's own older tasks."""
+    counted_up_to: int
+    oldest_waiting_s: float | None
+    deadline_at: datetime
+
+
+class Task(Body):
+    """Everything about one task, except what was asked for."""
+
+    id: str
+    state: str
+    mode: str
+    dialect: str
+    listing: str
+    listing_version: int
+    model: str | None
+    pictures: int
+    reason: str | None
+    message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    results: list[Result]
+    receipt: Receipt
+    changes: list[ChangeLine]
+    attempts: list[AttemptLine]
+    waiting: Waiting | None
+    """Null once the task has ended."""
+
+
+class Balance(Body):
+    """What the account can spend, and what its open tasks hold."""
+
+    currency: str
+    mode: str
+    available: Money
+    held: Money
+    open_tasks: int
+
+
+class Limits(Body):
+    """What the model takes."""
+
+    max_references: int
+    max_pictures_and_references: int
+    min_pixels: int
+    max_pixels: int
+    max_aspect: int
+
+
+class ListingLine(Body):
+    """A model as one dialect offers it. `price` is that of one delivered picture."""
+
+    name: str
+    version: int
+    model: str
+    title: str
+    price: Money
+    formats: list[str]
+    limits: Limits
+    sizes: dict[str, dict[str, str]]
+    """Tier, then aspect ratio, then width x height."""
+    typical_s: dict[str, tuple[int, int]]
+    """Seconds that it usually takes, from and to, by tier; as the vendor says, not as measured here."""
+
+
+class DialectLine(Body):
+    """A vendor's format, and what is offered in it."""
+
+    dialect: str
+    listings: list[ListingLine]
+
+
+class Models(Body):
+    """What can be drawn."""
+
+    currency: str
+    dialects: list[DialectLine]
+
+
+class File(Body):
+    """An uploaded reference picture as it is kept: upright, in sRGB, without metadata."""
+
+    id: str
+    url: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    created_at: datetime
+    expires_at: datetime
+
+
+class FileUsage(Body):
+    """What the account keeps, and may keep."""
+
+    files: int
+    max_files: int
+    size_bytes: int
+    max_size_bytes: int
+
+
+class FilePage(Body):
+    """Newest first."""
+
+    files: list[File]
+    usage: FileUsage
+    next_cursor: str | None
+
+
+class Deleted(Body):
+    """It is gone."""
+
+    id: str
+    deleted: bool
