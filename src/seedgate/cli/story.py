@@ -16,7 +16,13 @@ from seedgate.store.database import Database
 from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
-_EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
+_EVENTS = {
+    1: "finished",
+    2: "a late outcome was refused",
+    3: "lost with its worker",
+    4: "its engine crashed",
+    5: "cancellation asked for",
+}
 _RECEIPT = ("unit_price_micros", "held_micros", "charged_micros", "released_micros")
 UNREADABLE = "(an address that cannot be read)"
 _OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
@@ -45,6 +51,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "message": task["message"],
         "callback_url": _shown(task["callback_url"]),
         "deadline_at": task["deadline_at"],
+        "cancel_requested_at": task["cancel_requested_at"],
         "request": _request(rows["request"], with_prompt=with_prompt),
         "changes": rows["changes"],
         "timeline": [{"at": at, "what": what} for at, what in sorted(_timeline(rows))],

@@ -33,6 +33,7 @@ from seedgate.store.database import Database
 from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
 from seedgate.tasks.attempt import FetchReferences, Studio
+from seedgate.tasks.cancel import cancel_for_caller
 from seedgate.tasks.finish import Writes
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
@@ -79,8 +80,8 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
         loops = _loops(ground, blobs, shelf, work=work)
         tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
         if worker is not None:
-            listening = ground.database.listen({"seedgate_slots": worker.wake.set}, stopping)
-            tasks.append(asyncio.create_task(listening))
+            channels = {"seedgate_slots": worker.wake.set, "seedgate_cancel": worker.wake_stop.set}
+            tasks.append(asyncio.create_task(ground.database.listen(channels, stopping)))
         stack.push_async_callback(_stop, stopping, tasks)
         yield Gateway(ground=ground, catalogue=catalogue, dispatch=dispatch, worker=worker)
 
@@ -125,6 +126,7 @@ def _open_web(
         keys=keys,
         submits=submits,
         lookups=lookups,
+        cancel=lambda lookup, caller: cancel_for_caller(database, lookup, caller),
         balances=balances,
         bodies=Bodies(
             small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool

@@ -20,9 +20,10 @@ from uuid import UUID
 from seedgate import log
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
-from seedgate.dialect import Answer, Dialect, Incoming, Intent, Route, StoreDataUrl, Submission
+from seedgate.dialect import Answer, Dialect, Incoming, Intent, Lookup, Route, StoreDataUrl, Submission
 from seedgate.domain.caller import Caller
 from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingDown
+from seedgate.domain.task import TaskView
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Submits
 from seedgate.web.body import Bodies, Disconnected, Receive, check_text_size
@@ -67,6 +68,8 @@ class Services:
     keys: Keys
     submits: Submits
     lookups: Lookups
+    cancel: Callable[[Lookup, Caller], Awaitable[TaskView]]
+    """Cancels a caller's task and gives it as it is afterwards. Raises NotFound like `lookups`."""
     balances: Balances
     bodies: Bodies
     store_data_url: StoreDataUrl
@@ -129,6 +132,9 @@ class Dispatch:
             case Intent.STATUS:
                 lookup = dialect.parse_lookup(request.incoming())
                 view = await services.lookups.find(lookup, account_id=caller.account_id)
+                return dialect.render(view, [services.result_url(name) for name in view.files]), ()
+            case Intent.CANCEL:
+                view = await services.cancel(dialect.parse_lookup(request.incoming()), caller)
                 return dialect.render(view, [services.result_url(name) for name in view.files]), ()
             case Intent.BALANCE:
                 return dialect.render_balance(await services.balances.read(caller.account_id)), ()
