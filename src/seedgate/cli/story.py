@@ -99,7 +99,7 @@ def _timeline(rows: dict[str, Any]) -> Iterator[tuple[str, str]]:
         moments += [
             (attempt["started_at"], f"{name} began"),
             (attempt["accepted_at"], f"{name} was accepted by {attempt['lane']}"),
-            (attempt["ended_at"], f"{name} ended: {attempt['state']}"),
+            (attempt["ended_at"], f"{name} ended: {attempt['reason'] or attempt['state']}"),
         ]
     moments += [(image["at"], f"picture {image['ordinal']} was stored") for image in rows["images"]]
     moments += [(event["at"], _event(event)) for event in rows["events"]]

@@ -30,7 +30,7 @@ AccountName = Annotated[str | None, typer.Option("--account", help="Only of this
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")]
 Before = Annotated[UUID | None, typer.Option("--before", metavar="ID", parser=_id, help="Older than this task.")]
 TaskId = Annotated[UUID, typer.Argument(metavar="ID", parser=_id)]
-TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID...", parser=_id)]
+TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID", parser=_id)]
 Prompt = Annotated[bool, typer.Option("--prompt", help="Show the prompt too.")]
 
 
