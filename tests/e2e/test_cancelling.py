@@ -20,7 +20,7 @@ from seedgate.store import ledger
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
 
-SOON_S = 3.5
+SOON_S = 5.0
 """A cancellation is heard within a second, also where its notification is lost; the tests share their machine."""
 
 
