@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from seedgate.domain.errors import BadSettings, EngineCrashed, EngineRefused, Overloaded, ShuttingDown
-from seedgate.engine import Drawn, Job, JobCancelled
+from seedgate.engine import Drawn, Job
 from seedgate.inference import EngineHost, HostLimits, engine_names
 from seedgate.inference_child import MAX_FRAME_BYTES, PROGRESS_STEP
 
@@ -61,6 +61,13 @@ async def started(host: EngineHost, job: Job) -> asyncio.Task:
     return task
 
 
+async def left(task: asyncio.Task) -> None:
+    """A run whose caller leaves."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def child_pid(host: EngineHost, place: int = 0) -> int:
     return host._places[place]._process.pid
 
@@ -93,10 +100,10 @@ async def test_free_counts_idle_processes(tmp_path):
         assert host.free == 2
         task = await started(host, replace(JOB, prompt=LONG))
         assert host.free == 1
-        await host.cancel(JOB.id)
-        assert host.free == 2
-        with pytest.raises(JobCancelled):
-            await task
+        await left(task)
+        async with asyncio.timeout(5):
+            while host.free < 2:
+                await asyncio.sleep(0)
 
 
 async def test_jobs_wait_for_a_free_process_and_not_for_ever(tmp_path):
@@ -104,10 +111,10 @@ async def test_jobs_wait_for_a_free_process_and_not_for_ever(tmp_path):
         task = await started(host, replace(JOB, prompt=LONG))
         with pytest.raises(Overloaded):
             await drawn(host, replace(JOB, id="job_2"))
-        await host.cancel(JOB.id)
+        await left(task)
+    async with hosting(tmp_path) as host:
+        await left(await started(host, replace(JOB, prompt=LONG)))
         assert len(await drawn(host, JOB)) == 1
-        with pytest.raises(JobCancelled):
-            await task
 
 
 async def test_many_jobs_share_two_processes(tmp_path):
@@ -116,25 +123,26 @@ async def test_many_jobs_share_two_processes(tmp_path):
     assert [len(result) for result in results] == [2] * 40
 
 
-async def test_a_running_job_is_cancelled_and_the_process_lives_on(tmp_path):
+# If this failed, a cancelled job would go on drawing for nobody, or cost its process.
+async def test_a_job_that_is_left_is_cancelled_and_the_process_lives_on(tmp_path):
     async with hosting(tmp_path) as host:
         pid = child_pid(host)
-        task = await started(host, replace(JOB, prompt=LONG))
-        assert await host.cancel(JOB.id)
-        with pytest.raises(JobCancelled):
-            await task
-        assert not await host.cancel(JOB.id)
+        await left(await started(host, replace(JOB, prompt=LONG)))
         assert len(await drawn(host, JOB)) == 1
         assert child_pid(host) == pid
 
 
 async def test_a_job_deaf_to_cancellation_is_killed(tmp_path):
     async with hosting(tmp_path, limits=replace(LIMITS, cancel_grace_s=0.05)) as host:
-        task = await started(host, replace(JOB, prompt="[[hang]]"))
-        await host.cancel(JOB.id)
-        with pytest.raises(JobCancelled):
-            await task
+        await left(await started(host, replace(JOB, prompt="[[hang]]")))
         assert len(await drawn(host, JOB)) == 1
+
+
+# If this failed, a task would be called cancelled that nobody cancelled.
+async def test_a_job_given_up_by_itself_is_a_failure(tmp_path):
+    async with hosting(tmp_path, command=broken("ready(); send(frame(Cancelled(job().id))); time.sleep(60)")) as host:
+        with pytest.raises(EngineCrashed):
+            await drawn(host, JOB)
 
 
 async def test_a_caller_that_leaves_early_cancels_the_job(tmp_path):

@@ -23,6 +23,7 @@ class Intent(StrEnum):
 
     SUBMIT = "submit"
     STATUS = "status"
+    CANCEL = "cancel"
     BALANCE = "balance"
 
 
@@ -104,7 +105,7 @@ class Dialect(Protocol):
         ...
 
     def parse_lookup(self, request: Incoming) -> Lookup:
-        """Read a status question. Raises CallerError; an id that cannot be one of ours is NotFound."""
+        """Read a status question or a cancellation. Raises CallerError; NotFound for an id that cannot be ours."""
         ...
 
     def render_accepted(self, task_id: UUID, submission: Submission) -> Answer:

@@ -141,8 +141,8 @@ class EngineHost:
         """Draw the job and yield each picture as it is finished; the files live until this generator ends.
 
         A caller that leaves early (`aclose`) cancels the job. Raises EngineRefused for a job that no rerun helps,
-        EngineCrashed for one that a rerun may help, JobCancelled after `cancel`, ShuttingDown after `stop`, and
-        Overloaded when no process became idle in time. What was finished before an error is yielded before it.
+        EngineCrashed for one that a rerun may help, ShuttingDown after `stop`, and Overloaded when no process became
+        idle in time. What was finished before an error is yielded before it.
         """
         child, folder = await self._idle_process()
         work = Work(replace(job, folder=folder), on_progress)
@@ -155,14 +155,6 @@ class EngineHost:
                 self._spawn(self._abandon(child, work))
             else:
                 shutil.rmtree(work.job.folder, ignore_errors=True)
-
-    async def cancel(self, job_id: str) -> bool:
-        """End the running job, kindly and then not; false when no such job is running."""
-        running = [(child, child.work) for child in self._places if child is not None and child.work is not None]
-        mine = [(child, work) for child, work in running if work.job.id == job_id]
-        for child, work in mine:
-            await child.halt(work, self._limits.cancel_grace_s)
-        return bool(mine)
 
     async def _abandon(self, child: EngineProcess, work: Work) -> None:
         await child.halt(work, self._limits.cancel_grace_s)

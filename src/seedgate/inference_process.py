@@ -18,7 +18,7 @@ from pathlib import Path
 
 from seedgate import log
 from seedgate.domain.errors import EngineCrashed, EngineRefused, ShuttingDown
-from seedgate.engine import Drawn, Job, JobCancelled
+from seedgate.engine import Drawn, Job
 from seedgate.inference_child import (
     HEADER_BYTES,
     MAX_FRAME_BYTES,
@@ -61,7 +61,6 @@ class Work:
 
     def __init__(self, job: Job, on_progress: Callable[[int, float], None]) -> None:
         self.job = job
-        self.cancelling = False
         self.deadline: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
         self._on_progress = on_progress
@@ -79,7 +78,7 @@ class Work:
     def end(self, error: Exception | None) -> None:
         if self.ended.is_set():
             return
-        self._error = JobCancelled() if error is not None and self.cancelling else error
+        self._error = error
         self.ended.set()
         self._drawn.put_nowait(None)
         if self.deadline is not None:
@@ -95,7 +94,7 @@ class Work:
             case Done():
                 self.end(EngineCrashed("The engine left pictures out.") if self._indexes else None)
             case Cancelled():
-                self.end(JobCancelled())
+                self.end(EngineCrashed("The engine gave the job up."))  # nobody waits for one that was asked to
             case Refusal(reason=reason):
                 self.end(EngineRefused(reason[:REASON_CHARS]))
             case Failure(what=what):
@@ -146,7 +145,6 @@ class EngineProcess:
 
     async def halt(self, work: Work, grace_s: float) -> None:
         """Make an end of the job: ask for it, then kill."""
-        work.cancelling = True
         self._write(frame(Cancel(work.job.id)))
         if not await _within(grace_s, work.ended):
             self.kill("The engine did not stop when it was asked to.")

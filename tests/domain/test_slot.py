@@ -3,7 +3,7 @@
 import pytest
 
 from seedgate.domain.errors import IllegalTransition
-from seedgate.domain.slot import SlotEvent, SlotState, transition
+from seedgate.domain.slot import SlotEvent, SlotState, cancel, transition
 
 B, W, C, S, D, X = (
     SlotState.BLOCKED,
@@ -46,3 +46,11 @@ def test_settled_is_final():
 # An in-doubt slot would be submitted again blindly: only a resolution leads out of doubt.
 def test_doubt_is_only_left_by_a_decision():
     assert {event for state, event in ALLOWED if state is D} == {SlotEvent.RESOLVE, SlotEvent.SETTLE}
+
+
+# A cancelled task would keep money for what nobody does, or lose what somebody has in his hands.
+@pytest.mark.parametrize("state", SlotState)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_cancellation_settles_what_nobody_works_on(state, resumes):
+    expected = X if state in {B, W} and not resumes else state
+    assert cancel(state, resumes=resumes) is expected

@@ -56,7 +56,7 @@ async def references() -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/{name}", serve)
     app.router.add_get("/slow/{name}", serve_slowly)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

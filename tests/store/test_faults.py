@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from world import PRICE, World
 from seedgate.domain.admission import Code
 from seedgate.domain.errors import Unavailable
 from seedgate.domain.reason import Reason
-from seedgate.store import accept, finish, slots
+from seedgate.store import accept, cancel, finish, slots
 from seedgate.store.database import Database, Dsn, OutcomeUnknown
 from seedgate.store.finish import SlotEnding
 from seedgate.store.slots import StoredReference
@@ -157,16 +158,29 @@ async def _return(world: World) -> Step:
 async def _sweep(world: World) -> Step:
     await _two_claimable(world)
     bench = Bench(world)
-    for claim in await bench.claim():
+    claims = await bench.claim()
+    for claim in claims:
         await bench.intend(claim)
+    await _cancel_one(world, claims[0].task_id)
     await bench.die()
 
     async def sweep(through: World) -> object:
         await slots.sweep_workers(through.database.work_lane, [], most=100)
-        rows = await through.database.fetch("SELECT count(*) AS n FROM slot WHERE state = 1")
-        return rows[0]["n"] == 2
+        rows = await through.database.fetch("SELECT state FROM slot ORDER BY state")
+        return [row["state"] for row in rows] == [1, 10]
 
     return sweep
+
+
+async def _cancel_one(through: World, task_id: UUID) -> object:
+    lane = through.database.work_lane
+    return await cancel.cancel_task(lane, task_id, account_id=None, listing_id=None, actor="test")
+
+
+async def _cancel(world: World) -> Step:
+    await _two_claimable(world, pictures=2, slots=2)
+    (claim,) = await Bench(world).claim(want=1)
+    return lambda through: _cancel_one(through, claim.task_id)
 
 
 STEPS: dict[str, Prepared] = {
@@ -179,6 +193,8 @@ STEPS: dict[str, Prepared] = {
     "finish_slots": _t4,
     "return_slot": _return,
     "sweep_workers": _sweep,
+    "cancel_task": _cancel,
+    "settle_cancelled": _cancel,
 }
 
 

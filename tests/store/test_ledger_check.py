@@ -18,6 +18,7 @@ BUGS = {
     "I8": "UPDATE key_state SET open_holds = open_holds + 1",
     "I8 budget": "UPDATE key_state SET spent_micros = spent_micros + 1",
     "I8 slots": "UPDATE slot SET state = 1 WHERE ordinal = 0",
+    "I8 cancel": "UPDATE task SET cancel_requested_at = seedgate_now() WHERE state < 10",
     "I14": "DELETE FROM event WHERE kind = 1",
 }
 # What the schema itself makes impossible: the check would find it, but no statement can bring it about.

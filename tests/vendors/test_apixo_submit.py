@@ -287,6 +287,7 @@ def test_routes():
         for method, path, intent in (
             ("POST", "/generateTask/{model}", Intent.SUBMIT),
             ("GET", "/statusTask/{model}", Intent.STATUS),
+            ("DELETE", "/statusTask/{model}", Intent.CANCEL),
             ("GET", "/apikeys/current-balance", Intent.BALANCE),
         )
     }

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import on_ground
-from seedgate.cli.operator import operator
+from seedgate.cli.ground import on_ground, operator
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
 

@@ -11,8 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import on_ground
-from seedgate.cli.operator import operator
+from seedgate.cli.ground import on_ground, operator
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
 from seedgate.domain.errors import InsufficientBalance, NotFound

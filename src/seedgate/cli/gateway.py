@@ -168,7 +168,7 @@ def interrupted(task_id: str | None) -> Stop:
 def _left(task_id: str, message: str, *, code: str, exit_code: int) -> Stop:
     return Stop(
         f"{message}; the task {task_id} goes on",
-        hint=f"See how it ends: seedgate tasks show {task_id}",
+        hint=f"See how it ends with `seedgate tasks show {task_id}`, or call it off: seedgate tasks cancel {task_id}",
         code=code,
         exit_code=exit_code,
         task_id=task_id,

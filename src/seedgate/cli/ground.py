@@ -1,5 +1,7 @@
 """What commands stand on: the settings, and the database of a gateway that may be running beside them."""
 
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,6 +28,14 @@ def settings_for(config: Path | None, data: Path | None) -> "Settings":
 def has_database(settings: "Settings") -> bool:
     """Whether there is a database to open; false where the embedded one was never made."""
     return bool(settings.database_url.get_secret_value()) or (settings.data / "postgres").exists()
+
+
+def operator() -> str:
+    """The name of the account that runs the command, as the system knows it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], Awaitable[T]]) -> T:

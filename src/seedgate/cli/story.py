@@ -19,10 +19,16 @@ from seedgate.store.details import Details, read_details
 from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
-_EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
 _RECEIPT = ("unit_price_micros", "price_version", "held_micros", "charged_micros", "released_micros")
 _LINES = ("picture", "charged", "released", "delivered_by", "attempt", "reason", "message")
 _CAPABILITY = re.compile(r"(?<=/files/)[0-9A-Za-z]{22}(?=\.)")
+_EVENTS = {
+    1: "finished",
+    2: "a late outcome was refused",
+    3: "lost with its worker",
+    4: "its engine crashed",
+    5: "cancellation asked for",
+}
 UNREADABLE = "(an address that cannot be read)"
 _OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
 
@@ -50,6 +56,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "message": task["message"],
         "callback_url": _shown(task["callback_url"]),
         "deadline_at": task["deadline_at"],
+        "cancel_requested_at": task["cancel_requested_at"],
         "request": _request(rows["request"], with_prompt=with_prompt),
         "changes": rows["changes"],
         "timeline": [{"at": at, "what": what} for at, what in sorted(_timeline(rows))],
@@ -132,7 +139,7 @@ def _timeline(rows: dict[str, Any]) -> Iterator[tuple[str, str]]:
         moments += [
             (attempt["started_at"], f"{name} began"),
             (attempt["accepted_at"], f"{name} was accepted by {attempt['lane']}"),
-            (attempt["ended_at"], f"{name} ended: {attempt['state']}"),
+            (attempt["ended_at"], f"{name} ended: {attempt['reason'] or attempt['state']}"),
         ]
     moments += [(image["at"], f"picture {image['ordinal']} was stored") for image in rows["images"]]
     moments += [(event["at"], _event(event)) for event in rows["events"]]

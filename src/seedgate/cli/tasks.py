@@ -1,4 +1,4 @@
-"""`tasks`: what was asked for and what became of it."""
+"""`tasks`: what was asked for, what became of it, and calling it off."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import on_ground
+from seedgate.cli.ground import on_ground, operator
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
 from seedgate.domain.errors import NotFound
@@ -14,6 +14,7 @@ from seedgate.domain.money import dollars
 
 if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
+    from seedgate.domain.task import TaskView
 
 tasks = typer.Typer(help="Tasks.", no_args_is_help=True)
 
@@ -29,6 +30,7 @@ AccountName = Annotated[str | None, typer.Option("--account", help="Only of this
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")]
 Before = Annotated[UUID | None, typer.Option("--before", metavar="ID", parser=_id, help="Older than this task.")]
 TaskId = Annotated[UUID, typer.Argument(metavar="ID", parser=_id)]
+TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID", parser=_id)]
 Prompt = Annotated[bool, typer.Option("--prompt", help="Show the prompt too.")]
 
 
@@ -81,6 +83,72 @@ def show(
         print_story(story)
 
 
+@tasks.command("cancel")
+def cancel(task_ids: TaskIds, config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Cancel tasks, beside a running gateway or without one; exit code 1 where there is no such task.
+
+    What nobody works on is released at once. What runs is told to stop; what was delivered is kept and paid for.
+    """
+    found, unknown = on_ground(config, data, lambda ground: _cancel(ground, list(dict.fromkeys(task_ids))))
+    if as_json:
+        output.document({"tasks": found, "unknown": unknown})
+    elif found:
+        _print_cancelled(found)
+    for task_id in unknown:
+        output.say(f"seedgate: There is no task {task_id.hex}\n  hint: `seedgate tasks list` shows them.")
+    if unknown:
+        raise typer.Exit(1)
+
+
+def _print_cancelled(found: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            task["id"],
+            task["state"],
+            task["pictures"] if task["delivered"] is None else f"{task['delivered']} of {task['pictures']}",
+            _cost(task),
+            None if task["released_micros"] is None else f"${dollars(task['released_micros'])}",
+            _going_on(task),
+        )
+        for task in found
+    ]
+    output.table(("TASK", "STATE", "PICTURES", "COST", "RELEASED", "GOES ON"), rows)
+    if any(not task["ended"] for task in found):
+        output.say(
+            "What runs was told to stop; `seedgate tasks show ID` says when it has. What a dead worker left ends with"
+            " the next worker, what is in doubt with its task's deadline."
+        )
+
+
+def _going_on(task: dict[str, Any]) -> str | None:
+    parts = [f"{task[name]} {name.replace('_', ' ')}" for name in ("running", "in_doubt") if task[name]]
+    return ", ".join(parts) or None
+
+
+async def _cancel(ground: "Ground", task_ids: list[UUID]) -> tuple[list[dict[str, Any]], list[UUID]]:
+    from seedgate.tasks.cancel import cancel_for_operator
+
+    found: list[dict[str, Any]] = []
+    unknown = []
+    for task_id in task_ids:
+        try:
+            cancelled = await cancel_for_operator(ground.database, task_id, operator=operator())
+        except NotFound:
+            unknown.append(task_id)
+            continue
+        view = cancelled.task
+        found.append(
+            _outcome(view)
+            | {
+                "ended": view.state.terminal,
+                "released_micros": None if view.charged_micros is None else view.held_micros - view.charged_micros,
+                "running": cancelled.unsettled.running,
+                "in_doubt": cancelled.unsettled.in_doubt,
+            }
+        )
+    return found, unknown
+
+
 async def _list(ground: "Ground", account: str | None, before: UUID | None, limit: int) -> list[dict[str, Any]]:
     from seedgate.store.access import find_account
     from seedgate.store.operations import account_names
@@ -95,21 +163,27 @@ async def _list(ground: "Ground", account: str | None, before: UUID | None, limi
     views = await list_tasks(ground.database, account_id=account_id, before=before, most=limit)
     names = await account_names(ground.database, list({view.account_id for view in views}))
     return [
-        {
-            "id": view.id,
+        _outcome(view)
+        | {
             "account": names.get(view.account_id),
             "model": view.listing_id,
-            "state": view.state.name.lower(),
-            "reason": view.reason,
-            "pictures": view.pictures,
-            "delivered": len(view.files) if view.state.terminal else None,
-            "held_micros": view.held_micros,
-            "charged_micros": view.charged_micros,
             "created_at": view.created_at,
             "completed_at": view.completed_at,
         }
         for view in views
     ]
+
+
+def _outcome(view: "TaskView") -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "state": view.state.name.lower(),
+        "reason": view.reason,
+        "pictures": view.pictures,
+        "delivered": len(view.files) if view.state.terminal else None,
+        "held_micros": view.held_micros,
+        "charged_micros": view.charged_micros,
+    }
 
 
 def _cost(task: dict[str, Any]) -> str:

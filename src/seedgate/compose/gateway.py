@@ -40,6 +40,7 @@ from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
 from seedgate.tasks.attempt import FetchReferences, Studio
 from seedgate.tasks.backlog import LOOK_S, Backlog
+from seedgate.tasks.cancel import cancel_for_caller
 from seedgate.tasks.finish import Writes
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
@@ -101,8 +102,10 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
         changed = asyncio.Event()
         loops.append(Loop(name="configuration", turn=live.refresh, pause_s=REFRESH_S, wake=changed))
         tasks = [asyncio.create_task(run(loop, clock=ground.clock, stopping=stopping)) for loop in loops]
-        heard = {CHANNEL: changed.set} | ({"seedgate_slots": worker.wake.set} if worker is not None else {})
-        tasks.append(asyncio.create_task(ground.database.listen(heard, stopping)))
+        channels = {CHANNEL: changed.set}
+        if worker is not None:
+            channels |= {"seedgate_slots": worker.wake.set, "seedgate_cancel": worker.wake_stop.set}
+        tasks.append(asyncio.create_task(ground.database.listen(channels, stopping)))
         stack.push_async_callback(_stop, stopping, tasks)
         yield Gateway(ground=ground, catalogue=catalogue, dispatch=dispatch, worker=worker)
 
@@ -185,6 +188,7 @@ def _open_web(
         keys=keys,
         submits=submits,
         lookups=lookups,
+        cancel=lambda lookup, caller: cancel_for_caller(database, lookup, caller),
         balances=balances,
         bodies=Bodies(
             small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool

@@ -10,6 +10,7 @@ same table: each statement names the states it may leave.
 """
 
 from enum import IntEnum, StrEnum, auto
+from typing import assert_never
 
 from seedgate.domain.errors import IllegalTransition
 
@@ -55,6 +56,21 @@ _NEXT: dict[tuple[SlotState, SlotEvent], SlotState] = {
     (SlotState.CLAIMED, SlotEvent.DOUBT): SlotState.IN_DOUBT,
     (SlotState.IN_DOUBT, SlotEvent.RESOLVE): SlotState.WAITING,
 }
+
+
+def cancel(state: SlotState, *, resumes: bool) -> SlotState:
+    """The state right after its task's cancellation was asked for: what nobody works on is settled.
+
+    The rest stays with whoever has it: a worker is told to stop, and a doubt has to be resolved. `resumes` says that
+    the slot waits with a handle: it was submitted, and goes on. Whatever comes back to the queue later is judged anew.
+    """
+    match state:
+        case SlotState.BLOCKED | SlotState.WAITING:
+            return state if resumes else transition(state, SlotEvent.SETTLE)
+        case SlotState.CLAIMED | SlotState.SUBMITTED | SlotState.IN_DOUBT | SlotState.SETTLED:
+            return state
+        case _:
+            assert_never(state)
 
 
 def transition(state: SlotState, event: SlotEvent) -> SlotState:

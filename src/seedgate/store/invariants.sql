@@ -92,6 +92,11 @@ SELECT s.task_id::text, format('slot %s held by %s', s.ordinal, s.worker_id)
   FROM slot s
  WHERE s.worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = s.worker_id);
 
+-- I8 cancel: a task whose cancellation was asked for has no slot that could still be begun
+SELECT s.task_id::text AS subject, format('slot %s in state %s', s.ordinal, s.state) AS detail
+  FROM slot s JOIN task t ON t.id = s.task_id
+ WHERE t.cancel_requested_at IS NOT NULL AND s.state IN (0, 1) AND s.handle IS NULL;
+
 -- I14: every ended task has exactly one end, and no open one has any
 SELECT t.id::text AS subject, format('state %s, %s ends', t.state, e.n) AS detail
   FROM task t, LATERAL (SELECT count(*) AS n FROM event WHERE task_id = t.id AND kind = 1) e

@@ -159,6 +159,30 @@ BEGIN
     END IF;
 END $$;
 
+CREATE FUNCTION public.cancel_task(task_ uuid, account_ uuid, listing_ text, actor text, OUT known boolean, OUT running integer, OUT in_doubt integer) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM 1 FROM task t WHERE t.id = task_ AND t.account_id = coalesce(account_, t.account_id)
+        AND t.listing_id = coalesce(listing_, t.listing_id) FOR UPDATE;
+    known := FOUND;
+    IF NOT known THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM slot s WHERE s.task_id = task_ ORDER BY s.ordinal FOR UPDATE;
+    UPDATE task t SET cancel_requested_at = seedgate_now()
+     WHERE t.id = task_ AND t.state < 10 AND t.cancel_requested_at IS NULL;
+    IF FOUND THEN
+        INSERT INTO event (task_id, kind, ordinal, at, detail) VALUES (task_, 5, 0, seedgate_now(), actor);
+        PERFORM settle_cancelled(ARRAY[task_]);
+    END IF;
+    SELECT count(*) FILTER (WHERE s.state IN (0, 1, 2, 3)), count(*) FILTER (WHERE s.state = 4) INTO running, in_doubt
+      FROM slot s WHERE s.task_id = task_;
+    IF running > 0 THEN
+        PERFORM pg_notify('seedgate_cancel', '');
+    END IF;
+END $$;
+
 CREATE FUNCTION public.claim_slots(lane_ text, worker_ uuid, host_ text, process_ text, want integer, cursor_ uuid, lease_s double precision) RETURNS TABLE(task_id uuid, ordinal smallint, epoch integer, account_id uuid, first_picture smallint, pictures smallint, handle text, crashes smallint, request text, listing_id text, listing_version integer, left_s double precision, prepared boolean)
     LANGUAGE plpgsql
     AS $$
@@ -411,11 +435,16 @@ CREATE FUNCTION public.return_slot(task_ uuid, ordinal_ smallint, epoch_ integer
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    at timestamptz := seedgate_now();
+    at timestamptz;
 BEGIN
+    PERFORM 1 FROM task t WHERE t.id = task_ FOR UPDATE;
+    at := seedgate_now();
+    PERFORM 1 FROM slot s WHERE s.task_id = task_ ORDER BY s.ordinal FOR UPDATE;
     UPDATE slot s SET state = CASE WHEN delay_s > 0 THEN 0 ELSE 1 END, worker_id = NULL,
            not_before = CASE WHEN delay_s > 0 THEN at + make_interval(secs => delay_s) END,
-           crashes = s.crashes + crashed::integer, handle = CASE WHEN crashed THEN NULL ELSE s.handle END
+           crashes = s.crashes + crashed::integer,
+           handle = CASE WHEN crashed OR EXISTS (SELECT 1 FROM attempt a WHERE a.task_id = task_ AND a.slot = ordinal_
+                                                    AND a.epoch = epoch_ AND a.rerun_is_free) THEN NULL ELSE s.handle END
      WHERE s.task_id = task_ AND s.ordinal = ordinal_ AND s.epoch = epoch_ AND s.state IN (2, 3);
     IF NOT FOUND THEN
         RETURN false;
@@ -425,6 +454,7 @@ BEGIN
     IF crashed THEN
         INSERT INTO event (task_id, kind, ordinal, at) VALUES (task_, 4, ordinal_ * 1000000 + epoch_, at) ON CONFLICT DO NOTHING;
     END IF;
+    PERFORM settle_cancelled(ARRAY[task_]);
     PERFORM pg_notify('seedgate_slots', '');
     RETURN true;
 END $$;
@@ -454,6 +484,22 @@ CREATE FUNCTION public.seedgate_room(position_ integer, now_us bigint, acc_rate 
            WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) t ON true
 $$;
 
+CREATE FUNCTION public.settle_cancelled(tasks uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    stopped uuid[]; ordinals smallint[];
+BEGIN
+    SELECT array_agg(s.task_id), array_agg(s.ordinal) INTO stopped, ordinals
+      FROM slot s JOIN task t ON t.id = s.task_id
+     WHERE s.task_id = ANY (tasks) AND t.cancel_requested_at IS NOT NULL AND s.state IN (0, 1) AND s.handle IS NULL;
+    IF stopped IS NOT NULL THEN
+        PERFORM finish_slots(stopped, ordinals, array_fill(NULL::integer, ARRAY[cardinality(stopped)]),
+                             array_fill('cancelled'::text, ARRAY[cardinality(stopped)]),
+                             array_fill(NULL::text, ARRAY[cardinality(stopped)]));
+    END IF;
+END $$;
+
 CREATE FUNCTION public.sweep_workers(dead uuid[], most integer) RETURNS integer
     LANGUAGE plpgsql
     AS $$
@@ -461,6 +507,7 @@ CREATE FUNCTION public.sweep_workers(dead uuid[], most integer) RETURNS integer
 DECLARE
     at timestamptz := seedgate_now();
     gone uuid[];
+    tasks uuid[];
     moved integer;
 BEGIN
     SELECT array_agg(w.id) INTO gone
@@ -468,9 +515,13 @@ BEGIN
     IF gone IS NULL THEN
         RETURN 0;
     END IF;
+    SELECT array_agg(l.id) INTO tasks
+      FROM (SELECT t.id FROM task t
+             WHERE t.id IN (SELECT s.task_id FROM slot s WHERE s.worker_id = ANY (gone) ORDER BY s.task_id LIMIT most)
+               FOR UPDATE SKIP LOCKED) l;
+    PERFORM 1 FROM slot s WHERE s.task_id = ANY (tasks) ORDER BY s.task_id, s.ordinal FOR UPDATE;
     WITH held AS (
-        SELECT task_id, ordinal, epoch FROM slot WHERE worker_id = ANY (gone)
-         ORDER BY task_id, ordinal LIMIT most FOR UPDATE SKIP LOCKED),
+        SELECT task_id, ordinal, epoch FROM slot WHERE task_id = ANY (tasks) AND worker_id = ANY (gone)),
     lost AS (
         UPDATE attempt a
            SET state = CASE WHEN a.state = 'intent' AND NOT a.rerun_is_free THEN 'in_doubt' ELSE 'lost' END,
@@ -488,6 +539,7 @@ BEGIN
     noted AS (
         INSERT INTO event (task_id, kind, ordinal, at) SELECT task_id, 3, ordinal * 1000000 + epoch, at FROM back ON CONFLICT DO NOTHING)
     SELECT count(*) INTO moved FROM back;
+    PERFORM settle_cancelled(tasks);
     DELETE FROM worker w WHERE w.id = ANY (gone) AND NOT EXISTS (SELECT 1 FROM slot s WHERE s.worker_id = w.id);
     IF moved > 0 THEN
         PERFORM pg_notify('seedgate_slots', '');
@@ -791,6 +843,7 @@ CREATE TABLE public.task (
     files text[],
     reason text,
     message text,
+    cancel_requested_at timestamp with time zone,
     CONSTRAINT task_check CHECK ((held_micros = (unit_price_micros * pictures))),
     CONSTRAINT task_check1 CHECK (((state >= 10) = (completed_at IS NOT NULL))),
     CONSTRAINT task_check2 CHECK (((state < 10) OR ((charged_micros IS NOT NULL) AND (released_micros IS NOT NULL) AND (delivered IS NOT NULL) AND ((charged_micros + released_micros) = held_micros) AND (charged_micros >= 0) AND (released_micros >= 0) AND (charged_micros = (unit_price_micros * delivered)) AND (cardinality(files) = delivered)))),

@@ -4,7 +4,8 @@
                       ▲                            │                            │
                       └────── sweep, crash ────────┴────────────────────────────┴──T4──▶ ended
 
-`submit` and `lookup` serve callers; `worker` claims slots and gives each to `attempt`; `outputs` makes a finished file
-count; `finish` is the only place where a task ends; `sweep` moves on what dead workers left and what is overdue.
+`submit`, `lookup` and `cancel` serve callers; `worker` claims slots and gives each to `attempt`; `outputs` makes a
+finished file count; `finish` is the only place where a task ends; `sweep` moves on what dead workers left and what is
+overdue.
 This floor knows no vendor.
 """

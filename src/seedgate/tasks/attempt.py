@@ -6,7 +6,7 @@ slot is in other hands by then.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -21,7 +21,7 @@ from seedgate.domain.reason import Reason
 from seedgate.domain.reference import ReferenceFault, ReferenceRefused
 from seedgate.domain.sizes import fit_ratio
 from seedgate.domain.slot import MAX_CRASHES
-from seedgate.engine import Job, JobCancelled
+from seedgate.engine import Job
 from seedgate.inference import EngineHost
 from seedgate.store.database import Database
 from seedgate.store.finish import SlotEnding
@@ -89,14 +89,39 @@ class Studio:
     """Where the stored reference with a SHA-256 lies."""
 
 
-async def attempt(studio: Studio, claim: Claim, *, moved: Callable[[Stage], None]) -> None:
+class Limit:
+    """What ends an attempt early, with its reason: the task's deadline, or the task's cancellation before it."""
+
+    def __init__(self) -> None:
+        self.reason = Reason.DEADLINE
+        self._timeout: asyncio.Timeout | None = None
+
+    def cancel(self) -> None:
+        """End the attempt now, also one that has not begun. May be repeated."""
+        self.reason = Reason.CANCELLED
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(0)
+
+    @contextlib.asynccontextmanager
+    async def within(self, left_s: float) -> AsyncIterator[None]:
+        """Raises TimeoutError when the block is not left in time."""
+        try:
+            async with asyncio.timeout(0 if self.reason is Reason.CANCELLED else max(left_s, 0.0)) as self._timeout:
+                yield
+        finally:
+            self._timeout = None
+
+
+async def attempt(studio: Studio, claim: Claim, *, limit: Limit, moved: Callable[[Stage], None]) -> None:
     """Work on a claimed slot until it is settled, handed back, or in other hands. `moved` tells each stage it enters.
 
-    Cancelling hands the slot back to the queue. Database outages pass as `Unavailable`: the lease runs out by itself.
+    `limit.cancel` settles the slot as cancelled, with the pictures that it has. Cancelling the asyncio task hands the
+    slot back to the queue, as a worker does that leaves. Database outages pass as `Unavailable`: the lease runs out by
+    itself.
     """
     logger = log.get("attempt").bind(task=claim.task_id.hex, slot=claim.ordinal, epoch=claim.epoch)
     try:
-        ending = await _work(studio, claim, moved)
+        ending = await _work(studio, claim, limit, moved)
     except _LostSlot:
         logger.info("slot_lost")
         return
@@ -131,25 +156,23 @@ def _read(studio: Studio, claim: Claim) -> ImageRequest:
     return request
 
 
-async def _work(studio: Studio, claim: Claim, moved: Callable[[Stage], None]) -> SlotEnding:
+async def _work(studio: Studio, claim: Claim, limit: Limit, moved: Callable[[Stage], None]) -> SlotEnding:
     request = _read(studio, claim)
     try:
-        async with asyncio.timeout(max(claim.left_s, 0.0)):
+        async with limit.within(claim.left_s):
             if request.references:
                 moved(Stage.FETCHING)
             references = await _prepare(studio, claim, request)
             moved(Stage.DRAWING)
             return await _draw(studio, claim, request, references, moved)
     except TimeoutError:
-        return _ending(claim, Reason.DEADLINE)
+        return _ending(claim, limit.reason)
     except ReferenceRefused as error:
         return _ending(claim, _REFERENCE_REASONS[error.reason], error.message)
     except ProtocolBroken as error:
         return _ending(claim, Reason.FINALIZE, error.message)
     except EngineRefused as error:
         return _ending(claim, Reason.PARAMETERS_REFUSED, error.message)
-    except JobCancelled:
-        return _ending(claim, Reason.CANCELLED)
 
 
 async def _prepare(studio: Studio, claim: Claim, request: ImageRequest) -> Sequence[StoredReference]:

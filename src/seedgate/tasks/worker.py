@@ -15,12 +15,15 @@ from seedgate.clock import Clock
 from seedgate.domain.errors import Unavailable
 from seedgate.loop import Loop, run
 from seedgate.store import slots
+from seedgate.store.cancel import to_be_stopped
 from seedgate.store.slots import Claim, WorkerIdentity
-from seedgate.tasks.attempt import Stage, Studio, attempt, broken
+from seedgate.tasks.attempt import Limit, Stage, Studio, attempt, broken
 from seedgate.tasks.sweep import SWEEP_S, Sweep
 
 POLL_S = 0.25
 """How often the queue is looked at when nobody says that there is something in it."""
+STOP_POLL_S = 1.0
+"""How often it is looked for cancelled tasks when nobody says that there are any."""
 RECONCILE_S = 5.0
 CLAIMS_PER_PLACE = 2
 MAX_FETCHING = 128
@@ -32,6 +35,7 @@ MAX_SETTLING = 64
 @dataclass(slots=True, kw_only=True)
 class _Running:
     task: asyncio.Task[None]
+    limit: Limit
     stage: Stage = Stage.DRAWING
 
 
@@ -52,6 +56,8 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self.wake = asyncio.Event()
         """Set it when there may be something to claim."""
+        self.wake_stop = asyncio.Event()
+        """Set it when the cancellation of a task may have been asked for."""
 
     def start(self) -> None:
         """Begin to claim and to sweep."""
@@ -59,6 +65,7 @@ class Worker:
         loops = (
             Loop(name="claim", turn=self._claim, pause_s=POLL_S, wake=self.wake),
             Loop(name="sweep", turn=sweep.turn, pause_s=SWEEP_S),
+            Loop(name="stop", turn=self._stop_cancelled, pause_s=STOP_POLL_S, wake=self.wake_stop),
             Loop(name="reconcile", turn=self._reconcile, pause_s=RECONCILE_S),
         )
         self._loops = [asyncio.create_task(run(loop, clock=self._clock, stopping=self._stopping)) for loop in loops]
@@ -96,8 +103,9 @@ class Worker:
             if stage is not Stage.DRAWING:
                 self.wake.set()
 
-        task = asyncio.create_task(self._attempt(claim, moved))
-        running = self._running[key] = _Running(task=task)
+        limit = Limit()
+        task = asyncio.create_task(self._attempt(claim, limit, moved))
+        running = self._running[key] = _Running(task=task, limit=limit)
         task.add_done_callback(lambda _: self._forget(key, task))
 
     def _forget(self, key: tuple[UUID, int], task: asyncio.Task[None]) -> None:
@@ -106,15 +114,26 @@ class Worker:
             del self._running[key]
         self.wake.set()
 
-    async def _attempt(self, claim: Claim, moved: Callable[[Stage], None]) -> None:
+    async def _attempt(self, claim: Claim, limit: Limit, moved: Callable[[Stage], None]) -> None:
         logger = log.get("worker").bind(task=claim.task_id.hex, slot=claim.ordinal)
         try:
-            await attempt(self._studio, claim, moved=moved)
+            await attempt(self._studio, claim, limit=limit, moved=moved)
         except Unavailable as error:
             logger.warning("attempt_interrupted", error=error.code)
         except Exception as error:
             logger.exception("attempt_failed", error=type(error).__name__)
             await self._studio.writes.finish(broken(claim))
+
+    async def _stop_cancelled(self) -> bool:
+        """Stop the attempts at tasks whose cancellation was asked for, wherever that was."""
+        if not self._running:
+            return False
+        for key in await to_be_stopped(self._studio.database.work_lane, self._identity.id):
+            running = self._running.get(key)
+            # One that is past the engine ends by itself, and its pictures count.
+            if running is not None and running.stage is not Stage.SETTLING:
+                running.limit.cancel()
+        return False
 
     async def _reconcile(self) -> bool:
         """Hand back what the database says this worker holds and no attempt of it knows: a lost answer to a claim, or

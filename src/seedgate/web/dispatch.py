@@ -21,11 +21,12 @@ from seedgate import log
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
 from seedgate.clock import Clock
-from seedgate.dialect import Answer, Dialect, Incoming, Intent, Route, StoreDataUrl, Submission
+from seedgate.dialect import Answer, Dialect, Incoming, Intent, Lookup, Route, StoreDataUrl, Submission
 from seedgate.domain.caller import Caller
 from seedgate.domain.configuration import Configuration
 from seedgate.domain.errors import Bug, InvalidRequest, RateLimited, SeedgateError, ShuttingDown
 from seedgate.domain.limits import Room
+from seedgate.domain.task import TaskView
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Asked, Submits
 from seedgate.web import dry_run, refusals
@@ -70,6 +71,8 @@ class Services:
     keys: Keys
     submits: Submits
     lookups: Lookups
+    cancel: Callable[[Lookup, Caller], Awaitable[TaskView]]
+    """Cancels a caller's task and gives it as it is afterwards. Raises NotFound like `lookups`."""
     balances: Balances
     bodies: Bodies
     store_data_url: StoreDataUrl
@@ -145,12 +148,17 @@ class Dispatch:
             case Intent.STATUS:
                 lookup = dialect.parse_lookup(request.incoming())
                 view = await services.lookups.find(lookup, account_id=caller.account_id)
-                answer = dialect.render(view, [services.result_url(name) for name in view.files])
-                return answer, () if view.charged_micros is None else ((CHARGED, b"%d" % view.charged_micros),)
+                return self._told(dialect, view)
+            case Intent.CANCEL:
+                return self._told(dialect, await services.cancel(dialect.parse_lookup(request.incoming()), caller))
             case Intent.BALANCE:
                 return dialect.render_balance(await services.balances.read(caller.account_id)), ()
             case _:
                 assert_never(intent)
+
+    def _told(self, dialect: Dialect, view: TaskView) -> tuple[Answer, Headers]:
+        answer = dialect.render(view, [self._services.result_url(name) for name in view.files])
+        return answer, () if view.charged_micros is None else ((CHARGED, b"%d" % view.charged_micros),)
 
     async def _submit(self, request: "_Request", caller: Caller) -> tuple[Answer, Headers]:
         if self.measured.draining:

@@ -19,6 +19,8 @@ ROUTES = tuple(
     for route in (
         Route(method="POST", path=f"{base}/generateTask/{{model}}", intent=Intent.SUBMIT, carries_images=True),
         Route(method="GET", path=f"{base}/statusTask/{{model}}", intent=Intent.STATUS),
+        # Ours: the vendor documents no way to cancel.
+        Route(method="DELETE", path=f"{base}/statusTask/{{model}}", intent=Intent.CANCEL),
         Route(method="GET", path=f"{base}/apikeys/current-balance", intent=Intent.BALANCE),
     )
 )
@@ -65,7 +67,7 @@ class Apixo:
         return parameters.read(offer, request.body, store_data_url)
 
     def parse_lookup(self, request: Incoming) -> Lookup:
-        """A status question; tasks of a listing that is switched off can still be looked up."""
+        """A status question or a cancellation; a listing that is switched off still answers both."""
         offer = self._newest.get(request.last_segment)
         if offer is None:
             raise _unknown(request.last_segment)
