@@ -5,8 +5,11 @@ import pwd
 from uuid import UUID
 
 import asyncpg
+import pytest
 from shell import run
+from typer.testing import CliRunner
 
+from seedgate.cli import app
 from seedgate.ids import well_formed_key
 from seedgate.store.embedded import EmbeddedServer
 
@@ -52,6 +55,51 @@ def test_an_unknown_task_is_one_sentence_and_one_document(shell):
     assert done.code == 1
     assert done.document["error"]["code"] == "not_found"
     assert "hint: " in done.err
+
+
+# If this failed, what must be forgotten would not be, a slip of the tongue would forget it, or a running task would break.
+def test_tasks_are_erased_on_purpose_and_only_after_their_end(shell):
+    key = shell.run("keys", "create", "--account", "gone", "--submits-per-minute", "unlimited", "--json").document[
+        "key"
+    ]
+    shell.run("credits", "grant", "gone", "1", "--reason", "test")
+    drawn = shell.run("generate", "a mauve otter", "--key", key, "-o", shell.data / "otter.png", "--json").document
+    slow = shell.run("generate", "[[slow:8]]", "--key", key, "--timeout", "1", "--json").document["task_id"]
+    first = drawn["task_id"]
+    refused = shell.run("tasks", "erase", first, slow, "--yes", "--json")
+    assert (refused.code, refused.document["error"]["code"], refused.document["task_id"]) == (1, "still_open", slow)
+    left = shell.run("tasks", "erase", "--account", "gone", "--before", "2001-01-01", "--yes", "--json").document
+    assert left == {"tasks": 0, "pictures": 0, "references": 0, "open": 0}
+    unsure = shell.run("tasks", "erase", first)
+    assert (unsure.code, "--yes" in unsure.err) == (1, True)
+    status, url = shell.status(first, key)
+    assert shell.get(url)[0] == 200
+    erased = shell.run("tasks", "erase", first, first, "--reason", "asked for by mail", "--yes", "--json")
+    assert erased.document == {"tasks": 1, "pictures": 1, "references": 0, "open": 0}
+    assert shell.get(url)[0] == 410
+    assert shell.status(first, key) == (status, url)
+    told = shell.run("tasks", "show", first, "--prompt")
+    assert f"erased: by {pwd.getpwuid(os.getuid()).pw_name}: asked for by mail" in told.out
+    assert "otter" not in told.out
+    assert "charged       $0.035" in told.out
+    assert shell.run("tasks", "erase", first, "--yes").out == "Nothing was left to erase.\n"
+
+
+# If this failed, half a question would be taken for a whole one.
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (),
+        ("--account", "gone"),
+        ("--before", "2999-01-01"),
+        (UUID(int=1).hex, "--account", "gone", "--before", "2999-01-01"),
+        ("--account", "gone", "--before", "soon"),
+        ("x",),
+        (UUID(int=1).hex, "--reason", "x" * 1001),
+    ],
+)
+def test_an_erasure_is_of_tasks_or_of_an_account(wrong):
+    assert CliRunner().invoke(app, ["tasks", "erase", *wrong, "--yes"]).exit_code == 2
 
 
 # If a limit were dropped, or a key shown twice, keys would be worthless.

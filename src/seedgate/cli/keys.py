@@ -1,14 +1,12 @@
 """`keys` and `credits`: who may call, and what they may spend."""
 
-import os
-import pwd
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import on_ground, settings_for
+from seedgate.cli.ground import on_ground, operator, settings_for
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
 from seedgate.domain.money import dollars, micros
@@ -124,7 +122,7 @@ def grant(
             account=account,
             amount_micros=amount_micros,
             reason=reason,
-            actor=_operator(),
+            actor=operator(),
             idempotency_key=idempotency_key,
         )
         found = await find_account(ground.database, account)
@@ -165,11 +163,3 @@ def _limit(given: str | None, default: int, option: str) -> int | None:
     if not _NUMBER.fullmatch(given) or not 0 < int(given) <= MAX_LIMIT:
         raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited", param_hint=option)
     return int(given)
-
-
-def _operator() -> str:
-    """The name of the account that runs the command, as the system knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

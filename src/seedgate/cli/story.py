@@ -16,10 +16,28 @@ from seedgate.store.database import Database
 from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
-_EVENTS = {1: "finished", 2: "a late outcome was refused", 3: "lost with its worker", 4: "its engine crashed"}
+_EVENTS = {
+    1: "finished",
+    2: "a late outcome was refused",
+    3: "lost with its worker",
+    4: "its engine crashed",
+    5: "erased",
+}
 _RECEIPT = ("unit_price_micros", "held_micros", "charged_micros", "released_micros")
 UNREADABLE = "(an address that cannot be read)"
-_OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
+_OVERVIEW = (
+    "id",
+    "account",
+    "mode",
+    "model",
+    "state",
+    "pictures",
+    "delivered",
+    "reason",
+    "message",
+    "callback_url",
+    "wiped_at",
+)
 
 
 async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) -> dict[str, Any] | None:
@@ -45,6 +63,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "message": task["message"],
         "callback_url": _shown(task["callback_url"]),
         "deadline_at": task["deadline_at"],
+        "wiped_at": task["wiped_at"],
         "request": _request(rows["request"], with_prompt=with_prompt),
         "changes": rows["changes"],
         "timeline": [{"at": at, "what": what} for at, what in sorted(_timeline(rows))],
@@ -65,7 +84,7 @@ def print_story(story: dict[str, Any]) -> None:
         if receipt[name] is not None:
             output.line(f"{name.removesuffix('_micros').replace('_', ' '):<13} ${dollars(receipt[name])}")
     for name, value in story["request"].items():
-        if value in (None, False, []) or name in _OVERVIEW:
+        if value in (None, False, [], "") or name in _OVERVIEW:
             continue
         output.line(f"{name.replace('_', ' '):<13} {output.clean(_scalar(value))}")
     _part("What happened", story["timeline"], ("at", "what"))
@@ -94,6 +113,7 @@ def _timeline(rows: dict[str, Any]) -> Iterator[tuple[str, str]]:
             (attempt["accepted_at"], f"{name} was accepted by {attempt['lane']}"),
             (attempt["ended_at"], f"{name} ended: {attempt['state']}"),
         ]
+    moments.append((task["wiped_at"], "prompt, references and addresses were removed"))
     moments += [(image["at"], f"picture {image['ordinal']} was stored") for image in rows["images"]]
     moments += [(event["at"], _event(event)) for event in rows["events"]]
     return ((at, what) for at, what in moments if at is not None)
