@@ -1,5 +1,6 @@
 """A check is only evidence if it can fail: one seeded bug per invariant, and the invariant that finds it."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -75,9 +76,12 @@ async def test_every_invariant_finds_its_bug(name: str, world: World) -> None:
     assert name in {finding.invariant for finding in findings}
 
 
+class _Undone(Exception):
+    """Takes the bug back."""
+
+
 # If this failed, deleting a task could hide what became of its money.
-@pytest.mark.parametrize("name", RETIRED_BUGS)
-async def test_the_books_are_proved_without_their_tasks(name: str, world: World) -> None:
+async def test_postings_without_a_task_are_proved(world: World) -> None:
     await _history(world)
     async with world.database.write() as tx:
         await tx.execute("UPDATE clock SET shift = '91 days'")
@@ -85,11 +89,14 @@ async def test_the_books_are_proved_without_their_tasks(name: str, world: World)
     assert await upkeep.wipe_requests(world.database, age=timedelta(days=15), most=10) == 2
     assert await upkeep.retire_tasks(world.database, age=timedelta(days=90), most=10) == 2
     assert await world.findings() == []
-    invariant, bug = RETIRED_BUGS[name]
-    async with world.database.write() as tx:
-        await tx.execute(bug)
-    _, findings = await ledger.check(world.database)
-    assert invariant in {finding.invariant for finding in findings}
+    for name, (invariant, bug) in RETIRED_BUGS.items():
+        _, query = ledger.invariants()[invariant]
+        with suppress(_Undone):
+            async with world.database.write() as tx:
+                await tx.execute(bug)
+                assert await tx.fetch(query), name
+                raise _Undone
+    assert await world.findings() == []
 
 
 # If this failed, the last line of defence would be gone.

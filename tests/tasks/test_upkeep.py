@@ -70,7 +70,7 @@ async def test_prompts_have_days_of_their_own(prompts: int, day: int, wiped: boo
 
 
 # If this failed, the table of tasks would grow for ever, a batch would be the whole table, or the books not add up.
-async def test_tasks_retire_in_batches_and_the_books_still_prove(house: House) -> None:
+async def test_tasks_retire_and_the_books_still_prove(house: House) -> None:
     first, second = await house.owner(), await house.owner()
     another_key = await house.world.key(first[0])
     ids = await house.ended(first, MANY - 70)
