@@ -69,13 +69,13 @@ def test_tasks_are_erased_on_purpose_and_only_after_their_end(shell):
     refused = shell.run("tasks", "erase", first, slow, "--yes", "--json")
     assert (refused.code, refused.document["error"]["code"], refused.document["task_id"]) == (1, "still_open", slow)
     left = shell.run("tasks", "erase", "--account", "gone", "--before", "2001-01-01", "--yes", "--json").document
-    assert left == {"tasks": 0, "pictures": 0, "references": 0, "open": 0}
+    assert left == {"tasks": 0, "pictures": 0, "references": 0, "references_later": 0, "open": 0}
     unsure = shell.run("tasks", "erase", first)
     assert (unsure.code, "--yes" in unsure.err) == (1, True)
     status, url = shell.status(first, key)
     assert shell.get(url)[0] == 200
     erased = shell.run("tasks", "erase", first, first, "--reason", "asked for by mail", "--yes", "--json")
-    assert erased.document == {"tasks": 1, "pictures": 1, "references": 0, "open": 0}
+    assert erased.document == {"tasks": 1, "pictures": 1, "references": 0, "references_later": 0, "open": 0}
     assert shell.get(url)[0] == 410
     assert shell.status(first, key) == (status, url)
     told = shell.run("tasks", "show", first, "--prompt")

@@ -48,7 +48,7 @@ async def test_what_is_open_or_fresh_is_left(house: House) -> None:
     still_open = house.world.task(*owner, request='{"prompt": "open"}')
     await house.world.accept(still_open)
     house.shelve("face", age_s=0)
-    assert await house.eraser().erase([ended, still_open.id]) == Erased(tasks=1, pictures=1)
+    assert await house.eraser().erase([ended, still_open.id]) == Erased(tasks=1, pictures=1, references_later=2)
     assert house.shelf.has(digest("face"))
     rows = await house.world.database.fetch("SELECT request FROM task WHERE state < 10")
     assert [row["request"] for row in rows] == [still_open.request]

@@ -62,7 +62,8 @@ def erase(
         raise typer.BadParameter("either ids, or --account with --before", param_hint="ID…")
     if len(reason) > MAX_REASON:
         raise typer.BadParameter(f"at most {MAX_REASON} characters", param_hint="--reason")
-    whose = f"of {len(ids)} tasks" if ids else f"of all tasks of {output.clean(account or '')} before {before}"
+    tasks = "1 task" if len(ids) == 1 else f"{len(ids)} tasks"
+    whose = f"of {tasks}" if ids else f"of all ended tasks of {output.clean(account or '')} made before {before}"
     output.make_sure(f"removes pictures, prompts and references {whose} for good", yes=yes)
 
     async def use(ground: "Ground") -> dict[str, Any]:
@@ -122,5 +123,10 @@ def _print(document: dict[str, Any]) -> None:
         )
     else:
         output.line("Nothing was left to erase.")
+    if document["references_later"]:
+        output.say(
+            f"{document['references_later']} files of references are so fresh that they may be another task's: "
+            "the workers remove them within two hours, unless they are."
+        )
     if document["open"]:
         output.say(f"{document['open']} are still open and were left: cancel them, or come back after their end.")

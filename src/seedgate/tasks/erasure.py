@@ -29,12 +29,15 @@ class Erased:
     tasks: int = 0
     pictures: int = 0
     references: int = 0
+    references_later: int = 0
+    """Files that the upkeep removes, unless another task names them by then."""
 
     def __add__(self, other: "Erased") -> "Erased":
         return Erased(
             tasks=self.tasks + other.tasks,
             pictures=self.pictures + other.pictures,
             references=self.references + other.references,
+            references_later=self.references_later + other.references_later,
         )
 
 
@@ -69,9 +72,10 @@ class Eraser:
         rows = await erasure.erase(self.database, task_ids, note=self.note)
         await self.blobs.delete(rows.names)
         unneeded = await unneeded_references(self.database, rows.digests)
-        removed = await asyncio.to_thread(self._remove, unneeded)
-        return Erased(tasks=rows.tasks, pictures=rows.pictures, references=removed)
+        removed, fresh = await asyncio.to_thread(self._remove, unneeded)
+        return Erased(tasks=rows.tasks, pictures=rows.pictures, references=removed, references_later=fresh)
 
-    def _remove(self, digests: Sequence[str]) -> int:
+    def _remove(self, digests: Sequence[str]) -> tuple[int, int]:
         age_s = (self.deadline + FRESH).total_seconds()
-        return sum(self.references.remove(digest, older_than_s=age_s) for digest in digests)
+        removed = sum(self.references.remove(digest, older_than_s=age_s) for digest in digests)
+        return removed, sum(self.references.has(digest) for digest in digests)
