@@ -50,6 +50,7 @@ async def test_what_is_open_or_fresh_is_left(house: House) -> None:
     house.shelve("face", age_s=0)
     assert await house.eraser().erase([ended, still_open.id]) == Erased(tasks=1, pictures=1, references_later=2)
     assert house.shelf.has(digest("face"))
+    assert not (await house.world.database.fetch("SELECT wipe_tasks($1)", [still_open.id]))[0]["wipe_tasks"]
     rows = await house.world.database.fetch("SELECT request FROM task WHERE state < 10")
     assert [row["request"] for row in rows] == [still_open.request]
     house.shelve("face")
