@@ -11,7 +11,7 @@ from uuid import UUID
 from starlette.applications import Starlette
 from world import World
 
-from seedgate.accounts.issue import KeyLimits, create_key
+from seedgate.accounts.issue import UNLIMITED, create_key
 from seedgate.accounts.keys import Keys
 from seedgate.accounts.secret import Secret
 from seedgate.accounts.uploads import Uploads
@@ -32,7 +32,6 @@ from seedgate.web.own.door import Door, House, Operation
 
 SECRET = Secret(b"s" * 32)
 BASE = "http://gateway.test"
-UNLIMITED = KeyLimits(submits_per_minute=None, concurrent_tasks=None)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Api:
 
     async def key(self, name: str = "acme") -> tuple[str, UUID]:
         """A new key, and its account."""
-        key = await create_key(
+        issued = await create_key(
             self.world.database,
             self.world.ids,
             SECRET,
@@ -103,7 +102,7 @@ class Api:
         )
         found = await find_account(self.world.database, name)
         assert found is not None
-        return key, found[0]
+        return issued.key, found[0]
 
     async def close(self) -> None:
         await self.keys.close()

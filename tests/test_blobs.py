@@ -39,6 +39,18 @@ async def test_what_is_gone_is_not_found(tmp_path: Path, source: Path) -> None:
         [chunk async for chunk in blobs.read(NAME, start=0, end=1)]
 
 
+# If this failed, a download under way when its result expires would break off half-way.
+async def test_a_file_that_is_removed_is_read_to_its_end(tmp_path: Path, source: Path) -> None:
+    blobs = Blobs.open(folder=tmp_path / "results")
+    whole = source.read_bytes()
+    await blobs.put(NAME, source)
+    chunks = blobs.read(NAME, start=0, end=len(whole))
+    first = await anext(chunks)
+    await blobs.delete([NAME])
+    assert first + b"".join([chunk async for chunk in chunks]) == whole
+    assert len(first) < len(whole)
+
+
 # If this failed, a store that is away would lose a task instead of delaying it.
 async def test_a_store_that_refuses_is_unavailable(tmp_path: Path, source: Path) -> None:
     blobs = Blobs.open(folder=tmp_path / "results")

@@ -6,7 +6,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seedgate.domain.errors import BadSettings
@@ -54,6 +63,13 @@ class Results(_Part):
     file_days: int = Field(ge=1, le=3650)
 
 
+class Retention(_Part):
+    """How long tasks are kept, and what callers wrote into them."""
+
+    task_days: int = Field(ge=7, le=36_500)
+    prompt_days: int = Field(ge=0, le=36_500)
+
+
 class Development(_Part):
     """What development mode starts with."""
 
@@ -86,7 +102,21 @@ class Settings(BaseSettings):
     limits: Limits
     work: Work
     results: Results
+    retention: Retention
     development: Development
+
+    @field_validator("retention")
+    @classmethod
+    def _tasks_last_longest(cls, retention: Retention, info: ValidationInfo) -> Retention:
+        results: Results | None = info.data.get("results")
+        if results is not None and retention.task_days < max(results.days, retention.prompt_days):
+            raise ValueError("task_days must be at least results.days and at least prompt_days")
+        return retention
+
+    @property
+    def prompt_days(self) -> int:
+        """Days until an ended task's prompt goes."""
+        return self.retention.prompt_days or self.results.days
 
     @property
     def production(self) -> bool:

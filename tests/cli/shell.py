@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,20 @@ class Shell:
     def run(self, *arguments: str | Path, **env: str) -> Done:
         """A command on it."""
         return run(*arguments, "--data", self.data, **env)
+
+    def status(self, task_id: str, key: str) -> tuple[dict[str, Any], str]:
+        """A task as its caller sees it, and the address of its first picture."""
+        path = f"/api/v1/statusTask/seedream-5-0?taskId={task_id}"
+        code, body = self.get(self.gateway.url + path, Authorization=f"Bearer {key}")
+        assert code == 200, body
+        data = json.loads(body)["data"]
+        return data, json.loads(data["resultJson"])["resultUrls"][0]
+
+    def get(self, url: str, **headers: str) -> tuple[int, bytes]:
+        """What an address answers."""
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=LIMIT_S) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()

@@ -12,6 +12,7 @@ from shell import environment, run
 from seedgate.cli import draw, keys, output, pictures, story
 from seedgate.cli.checkup import CHECKS
 from seedgate.cli.output import Stop
+from seedgate.domain.errors import BadSettings
 from seedgate.domain.image import OutputFormat
 from seedgate.settings import load
 
@@ -102,3 +103,18 @@ def test_the_usual_names_in_the_environment(monkeypatch):
     assert (settings.database_url.get_secret_value(), settings.blobs_url) == ("postgresql://usual", "s3://usual")
     monkeypatch.setenv("SEEDGATE_DATABASE_URL", "postgresql://ours")
     assert load().database_url.get_secret_value() == "postgresql://ours"
+
+
+# If this failed, a task would be gone while its pictures or its prompt are still there, or before a repeated submit.
+@pytest.mark.parametrize(
+    ("task_days", "prompt_days", "right"),
+    [("15", "0", True), ("14", "0", False), ("30", "30", True), ("30", "31", False), ("6", "0", False)],
+)
+def test_tasks_are_kept_longest(task_days, prompt_days, right, monkeypatch):
+    monkeypatch.setenv("SEEDGATE_RETENTION__TASK_DAYS", task_days)
+    monkeypatch.setenv("SEEDGATE_RETENTION__PROMPT_DAYS", prompt_days)
+    if right:
+        assert load().prompt_days == (int(prompt_days) or 15)
+        return
+    with pytest.raises(BadSettings, match="retention"):
+        load()

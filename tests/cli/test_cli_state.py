@@ -2,12 +2,19 @@
 
 import os
 import pwd
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
+import pytest
 from shell import run
+from typer.testing import CliRunner
+from world import World
 
+from seedgate.cli import app
 from seedgate.ids import well_formed_key
+from seedgate.store.accept import NewTask
+from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
 
 
@@ -52,6 +59,65 @@ def test_an_unknown_task_is_one_sentence_and_one_document(shell):
     assert done.code == 1
     assert done.document["error"]["code"] == "not_found"
     assert "hint: " in done.err
+
+
+# If this failed, what must be forgotten would not be, a slip of the tongue would forget it, or a running task would break.
+async def test_tasks_are_erased_on_purpose_and_only_after_their_end(shell):
+    key = shell.run("keys", "create", "--account", "gone", "--submits-per-minute", "unlimited", "--json").document[
+        "key"
+    ]
+    shell.run("credits", "grant", "gone", "1", "--reason", "test")
+    drawn = shell.run("generate", "a mauve otter", "--key", key, "-o", shell.data / "otter.png", "--json").document
+    first = drawn["task_id"]
+    waiting = await _task_that_waits(shell.data)
+    refused = shell.run("tasks", "erase", first, waiting.id.hex, "--yes", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "still_open")
+    assert refused.document["task_id"] == waiting.id.hex
+    whose = ("--account", waiting.account_id.hex, "--before", "2999-01-01")
+    left = shell.run("tasks", "erase", *whose, "--yes", "--json").document
+    assert left == {"tasks": 0, "pictures": 0, "references": 0, "references_later": 0, "open": 1}
+    unsure = shell.run("tasks", "erase", first)
+    assert (unsure.code, "--yes" in unsure.err) == (1, True)
+    status, url = shell.status(first, key)
+    assert shell.get(url)[0] == 200
+    erased = shell.run("tasks", "erase", first, first, "--reason", "asked for by mail", "--yes", "--json")
+    assert erased.document == {"tasks": 1, "pictures": 1, "references": 0, "references_later": 0, "open": 0}
+    assert shell.get(url)[0] == 410
+    assert shell.status(first, key) == (status, url)
+    told = shell.run("tasks", "show", first, "--prompt")
+    assert f"erased: by {pwd.getpwuid(os.getuid()).pw_name}: asked for by mail" in told.out
+    assert "otter" not in told.out
+    assert "charged       $0.035" in told.out
+    assert shell.run("tasks", "erase", first, "--yes").out == "Nothing was left to erase.\n"
+
+
+async def _task_that_waits(data: Path) -> NewTask:
+    """For an engine that nobody runs."""
+    with EmbeddedServer.open(data) as server:
+        database = Database(Dsn(server.dsn_kwargs))
+        world = World(database)
+        account = await world.account()
+        task = world.task(account, await world.key(account), lane="engine:nobody")
+        await world.accept(task)
+        await database.close()
+    return task
+
+
+# If this failed, half a question would be taken for a whole one.
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (),
+        ("--account", "gone"),
+        ("--before", "2999-01-01"),
+        (UUID(int=1).hex, "--account", "gone", "--before", "2999-01-01"),
+        ("--account", "gone", "--before", "soon"),
+        ("x",),
+        (UUID(int=1).hex, "--reason", "x" * 1001),
+    ],
+)
+def test_an_erasure_is_of_tasks_or_of_an_account(wrong):
+    assert CliRunner().invoke(app, ["tasks", "erase", *wrong, "--yes"]).exit_code == 2
 
 
 # If a limit were dropped, or a key shown twice, keys would be worthless.

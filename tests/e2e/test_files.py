@@ -11,7 +11,9 @@ from seedgate.blobs import Blobs
 from seedgate.intake.shelf import Shelf
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
-from seedgate.tasks.upkeep import Upkeep
+from seedgate.tasks.upkeep import Ages, Upkeep
+
+AGES = Ages(results=timedelta(days=15), prompts=timedelta(days=15), tasks=timedelta(days=90))
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
             blobs=Blobs.open(folder=gateway.data / "results"),
             references=Shelf(root=gateway.data / "references"),
             incoming=gateway.data / "incoming",
-            results_age=timedelta(days=15),
+            ages=AGES,
             deadline=timedelta(minutes=3),
         )
         await _shift(database, "14 days 23 hours")
@@ -90,7 +92,10 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
             assert (await response.json())["error"] == "gone"
         name = url.rsplit("/", 1)[1]
         assert not (gateway.data / "results" / name[:2] / name).exists()
-        assert (await caller.status(data["taskId"]))["data"]["state"] == "success"
+        assert (await caller.status(data["taskId"]))["data"] == data
+        await _shift(database, "91 days")
+        await upkeep.turn()
+        assert (await caller.status(data["taskId"]))["code"] == 404
         await _shift(database, "0")
         await database.close()
 
@@ -129,7 +134,7 @@ async def test_files_without_a_row_are_collected(gateway: Gateway, caller: Calle
             blobs=Blobs.open(folder=results),
             references=Shelf(root=gateway.data / "references"),
             incoming=gateway.data / "incoming",
-            results_age=timedelta(days=15),
+            ages=AGES,
             deadline=timedelta(minutes=3),
         )
         await upkeep.turn()

@@ -121,11 +121,12 @@ class _Keyed(Caller):
 async def _key(database: Database, data: Path, account: str) -> str:
     from seedgate.accounts.credits import grant
 
-    limits = issue.KeyLimits(submits_per_minute=None, concurrent_tasks=None)
     held = secret.load(data, given="", file="")
-    key = await issue.create_key(database, Ids(), held, account=account, name="first", kind=KeyKind.LIVE, limits=limits)
+    issued = await issue.create_key(
+        database, Ids(), held, account=account, name="first", kind=KeyKind.LIVE, limits=issue.UNLIMITED
+    )
     await grant(database, Ids(), account=account, amount_micros=10**7, reason="test", actor="test")
-    return key
+    return issued.key
 
 
 async def _drawn(caller: Caller, reference: str) -> dict[str, Any]:

@@ -36,9 +36,13 @@ class TestShelf:
                 assert shelf.put(desk / "made") == DIGEST
         assert files(shelf) == [f"{DIGEST[:2]}/{DIGEST}"]
         assert shelf.has(DIGEST)
-        shelf.remove(DIGEST)
-        shelf.remove(DIGEST)
+        # What was put there just now may be another task's.
+        assert not shelf.remove(DIGEST, older_than_s=60)
+        assert shelf.has(DIGEST)
+        assert shelf.remove(DIGEST, older_than_s=-1)
         assert not shelf.has(DIGEST)
+        assert not shelf.remove(DIGEST, older_than_s=-1)
+        assert not shelf.remove("..", older_than_s=-1)
 
     @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", DIGEST.upper(), DIGEST + "0", DIGEST[:-1] + "\n"])
     def test_nothing_but_a_digest_is_a_name(self, shelf, name):

@@ -26,6 +26,7 @@ _TABLES = (
     "delivery",
     "idempotency",
     "worker",
+    "retirement",
 )
 
 

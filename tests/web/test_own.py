@@ -79,7 +79,11 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
     stranger, _ = await api.key("stranger")
     revoked, _ = await api.key()
     async with api.world.database.write() as tx:
-        await tx.execute("UPDATE api_key SET revoked_at = seedgate_now() WHERE prefix = $1", revoked[:16])
+        await tx.execute(
+            "UPDATE api_key SET revoked_at = seedgate_now() WHERE id ="
+            " (SELECT key_id FROM key_secret WHERE prefix = $1)",
+            revoked[:16],
+        )
     nobody = [None, revoked, "", "x", "é"]
     for operation in OPERATIONS:
         ids = {"/tasks/{id}": task.hex, "/files/{id}": added.json["id"]}

@@ -1,18 +1,16 @@
 """`ledger`, `check` and `db`: whether the books are right, and whether the schema is."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from seedgate.cli import backup, output
 from seedgate.cli.ground import has_database, on_ground, settings_for
-from seedgate.cli.output import Json, Stop
+from seedgate.cli.output import Json, Stop, Yes
 from seedgate.cli.run import Config, Data
 
 if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
-
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 ledger = typer.Typer(help="The books.", no_args_is_help=True)
 db = typer.Typer(help="The database: its schema, backups, and its end.", no_args_is_help=True)
@@ -58,8 +56,6 @@ db.command("restore")(backup.restore)
 @db.command("discard")
 def discard(config: Config = None, data: Data = None, yes: Yes = False, as_json: Json = False) -> None:
     """Delete the embedded database for good: keys, tasks, money. The rest of the data folder stays."""
-    import sys
-
     from seedgate.store.embedded import EmbeddedServer
 
     settings = settings_for(config, data)
@@ -68,10 +64,7 @@ def discard(config: Config = None, data: Data = None, yes: Yes = False, as_json:
         raise Stop("The database is not the embedded one", hint="Drop it where it is.", code="not_embedded")
     if not has_database(settings):
         raise Stop(f"There is no database in {folder}", hint="Name its folder with --data.", code="no_data")
-    if not yes:
-        if not sys.stdin.isatty():
-            raise Stop(f"This deletes the database of {folder}", hint="Say that you mean it with --yes.", code="unsure")
-        typer.confirm(f"Delete the database of {folder}, with all keys, tasks and money?", abort=True)
+    output.make_sure(f"deletes the database of {folder}, with all keys, tasks and money", yes=yes)
     EmbeddedServer.discard(folder)
     if as_json:
         output.document({"discarded": str(folder)})

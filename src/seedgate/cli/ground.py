@@ -5,8 +5,10 @@ import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
 
 from seedgate.cli.output import Stop
+from seedgate.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
@@ -57,3 +59,13 @@ def on_ground(config: Path | None, data: Path | None, use: Callable[["Ground"], 
             return await use(ground)
 
     return asyncio.run(run())
+
+
+async def account_called(ground: "Ground", name: str) -> UUID:
+    """The id of the account with that name. Raises NotFound."""
+    from seedgate.store.access import find_account
+
+    found = await find_account(ground.database, name)
+    if found is None:
+        raise NotFound(f"There is no account called {name!r}")
+    return found[0]

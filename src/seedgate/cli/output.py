@@ -21,6 +21,8 @@ from seedgate.domain.errors import (
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
 _HINTS: dict[type[SeedgateError], str] = {
     Forbidden: "`seedgate keys list` shows every account with its mode.",
     InvalidRequest: "`--help` behind the command says what it takes.",
@@ -60,6 +62,15 @@ def report(stop: Stop, *, as_json: bool) -> None:
     if as_json:
         task = {"task_id": stop.task_id} if stop.task_id else {}
         document({"error": {"code": stop.code, "message": stop.message, "hint": stop.hint}} | task)
+
+
+def make_sure(what: str, *, yes: bool) -> None:
+    """Ask the person at the terminal, unless that was said already. `what` goes on from "This"."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Stop(f"This {what}", hint="Say that you mean it with --yes.", code="unsure")
+    typer.confirm(f"This {what}. Go on?", abort=True)
 
 
 def document(value: object) -> None:

@@ -28,9 +28,22 @@ _EVENTS = {
     3: "lost with its worker",
     4: "its engine crashed",
     5: "cancellation asked for",
+    6: "erased",
 }
 UNREADABLE = "(an address that cannot be read)"
-_OVERVIEW = ("id", "account", "mode", "model", "state", "pictures", "delivered", "reason", "message", "callback_url")
+_OVERVIEW = (
+    "id",
+    "account",
+    "mode",
+    "model",
+    "state",
+    "pictures",
+    "delivered",
+    "reason",
+    "message",
+    "callback_url",
+    "wiped_at",
+)
 
 
 async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) -> dict[str, Any] | None:
@@ -57,6 +70,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "callback_url": _shown(task["callback_url"]),
         "deadline_at": task["deadline_at"],
         "cancel_requested_at": task["cancel_requested_at"],
+        "wiped_at": task["wiped_at"],
         "request": _request(rows["request"], with_prompt=with_prompt),
         "changes": rows["changes"],
         "timeline": [{"at": at, "what": what} for at, what in sorted(_timeline(rows))],
@@ -79,7 +93,7 @@ def print_story(story: dict[str, Any]) -> None:
     if "error" in receipt:
         output.line(f"{'receipt':<13} does not add up: {receipt['error']}")
     for name, value in story["request"].items():
-        if value in (None, False, []) or name in _OVERVIEW:
+        if value in (None, False, [], "") or name in _OVERVIEW:
             continue
         output.line(f"{name.replace('_', ' '):<13} {output.clean(_scalar(value))}")
     _part("What happened", story["timeline"], ("at", "what"))
@@ -141,6 +155,7 @@ def _timeline(rows: dict[str, Any]) -> Iterator[tuple[str, str]]:
             (attempt["accepted_at"], f"{name} was accepted by {attempt['lane']}"),
             (attempt["ended_at"], f"{name} ended: {attempt['reason'] or attempt['state']}"),
         ]
+    moments.append((task["wiped_at"], "prompt, references and addresses were removed"))
     moments += [(image["at"], f"picture {image['ordinal']} was stored") for image in rows["images"]]
     moments += [(event["at"], _event(event)) for event in rows["events"]]
     return ((at, what) for at, what in moments if at is not None)

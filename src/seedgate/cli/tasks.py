@@ -6,7 +6,9 @@ from uuid import UUID
 import typer
 
 from seedgate.cli import output
-from seedgate.cli.ground import on_ground, operator
+from seedgate.cli.erase import erase
+from seedgate.cli.erase import task_id as _id
+from seedgate.cli.ground import account_called, on_ground, operator
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
 from seedgate.domain.errors import NotFound
@@ -17,14 +19,7 @@ if TYPE_CHECKING:
     from seedgate.domain.task import TaskView
 
 tasks = typer.Typer(help="Tasks.", no_args_is_help=True)
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter("a task's id is 32 hexadecimal digits") from None
-
+tasks.command("erase")(erase)
 
 AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")]
@@ -67,16 +62,14 @@ def list_(
 
 
 @tasks.command("show")
-def show(
-    task_id: TaskId, prompt: Prompt = False, config: Config = None, data: Data = None, as_json: Json = False
-) -> None:
+def show(task: TaskId, prompt: Prompt = False, config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """Everything about one task: its way, its attempts, its pictures, its receipt."""
     from seedgate.cli.story import print_story, read_story
 
-    story = on_ground(config, data, lambda ground: read_story(ground.database, task_id, with_prompt=prompt))
+    story = on_ground(config, data, lambda ground: read_story(ground.database, task, with_prompt=prompt))
     if story is None:
         hint = "`seedgate tasks list` shows them; --data names another gateway's folder."
-        raise Stop(f"There is no task {task_id.hex}", hint=hint, code="not_found")
+        raise Stop(f"There is no task {task.hex}", hint=hint, code="not_found")
     if as_json:
         output.document(story)
     else:
@@ -150,16 +143,10 @@ async def _cancel(ground: "Ground", task_ids: list[UUID]) -> tuple[list[dict[str
 
 
 async def _list(ground: "Ground", account: str | None, before: UUID | None, limit: int) -> list[dict[str, Any]]:
-    from seedgate.store.access import find_account
     from seedgate.store.operations import account_names
     from seedgate.store.tasks import list_tasks
 
-    account_id = None
-    if account is not None:
-        found = await find_account(ground.database, account)
-        if found is None:
-            raise NotFound(f"There is no account called {account!r}")
-        account_id = found[0]
+    account_id = None if account is None else await account_called(ground, account)
     views = await list_tasks(ground.database, account_id=account_id, before=before, most=limit)
     names = await account_names(ground.database, list({view.account_id for view in views}))
     return [

@@ -46,7 +46,7 @@ from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.outputs import Outputs
 from seedgate.tasks.own_files import OwnFiles
 from seedgate.tasks.submit import Submits
-from seedgate.tasks.upkeep import UPKEEP_S, Upkeep
+from seedgate.tasks.upkeep import UPKEEP_S, Ages, Upkeep
 from seedgate.tasks.worker import Worker
 from seedgate.web import app as rest
 from seedgate.web.body import Bodies
@@ -307,15 +307,19 @@ def _fetch(net: Net, own: OwnFiles) -> FetchReferences:
 
 
 def _loops(ground: Ground, blobs: Blobs, shelf: Shelf, *, work: bool) -> list[Loop]:
-    loops = []
+    settings, loops = ground.settings, []
     if work:
         upkeep = Upkeep(
             database=ground.database,
             blobs=blobs,
             references=shelf,
             incoming=ground.data / "incoming",
-            results_age=timedelta(days=ground.settings.results.days),
-            deadline=timedelta(seconds=ground.settings.work.deadline_s),
+            ages=Ages(
+                results=timedelta(days=settings.results.days),
+                prompts=timedelta(days=settings.prompt_days),
+                tasks=timedelta(days=settings.retention.task_days),
+            ),
+            deadline=timedelta(seconds=settings.work.deadline_s),
         )
         loops.append(Loop(name="upkeep", turn=upkeep.turn, pause_s=UPKEEP_S))
     embedded = ground.embedded

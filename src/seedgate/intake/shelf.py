@@ -62,9 +62,18 @@ class Shelf:
             start += len(chunk)
             yield chunk
 
-    def remove(self, sha256: str) -> None:
-        """Forget a file; harmless where there is none."""
-        self.path(sha256).unlink(missing_ok=True)
+    def remove(self, sha256: str, *, older_than_s: float) -> bool:
+        """Forget a file, unless the same content was put there within that time; False where nothing was removed."""
+        if not self.has(sha256):
+            return False
+        place = self.path(sha256)
+        try:
+            if place.stat().st_mtime >= time.time() - older_than_s:
+                return False
+            place.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     @contextmanager
     def desk(self) -> Iterator[Path]:

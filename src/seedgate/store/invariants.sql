@@ -28,13 +28,30 @@ SELECT id::text AS subject, format('avail %s held %s', avail_micros, held_micros
   FROM account
  WHERE avail_micros < 0 OR held_micros < 0;
 
--- I3: every task has one hold of its amount, and every hold a task
-SELECT coalesce(t.id, p.subject_id)::text AS subject,
-       format('task holds %s, posted %s', t.held_micros, p.amount_micros) AS detail
+-- I3: every task has one hold of its amount
+SELECT t.id::text AS subject, format('task holds %s, posted %s', t.held_micros, p.amount_micros) AS detail
   FROM task t
-  FULL JOIN (SELECT * FROM posting WHERE entry = 1 AND side = 2) p ON p.subject_id = t.id
- WHERE t.id IS NULL OR p.subject_id IS NULL
+  LEFT JOIN (SELECT * FROM posting WHERE entry = 1 AND side = 2) p ON p.subject_id = t.id
+ WHERE p.subject_id IS NULL
     OR t.held_micros <> p.amount_micros OR t.account_id <> p.account_id OR t.mode <> p.mode;
+
+-- I3 retired: postings without a task are those of retired ones: their number and sums, of every account and mode
+SELECT account_id::text AS subject,
+       format('%s postings: %s tasks, held %s charged %s released %s, retired %s, %s, %s, %s', mode,
+              coalesce(p.tasks, 0), coalesce(p.held, 0), coalesce(p.charged, 0), coalesce(p.released, 0),
+              coalesce(r.tasks, 0), coalesce(r.held, 0), coalesce(r.charged, 0), coalesce(r.released, 0)) AS detail
+  FROM (SELECT account_id, mode, count(*) FILTER (WHERE entry = 1) AS tasks,
+               sum(amount_micros) FILTER (WHERE entry = 1) AS held,
+               sum(amount_micros) FILTER (WHERE entry = 2) AS charged,
+               sum(amount_micros) FILTER (WHERE entry = 3) AS released
+          FROM posting
+         WHERE entry IN (1, 2, 3) AND side = 2 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = subject_id)
+         GROUP BY account_id, mode) p
+  FULL JOIN (SELECT account_id, mode, sum(tasks) AS tasks, sum(held_micros) AS held, sum(charged_micros) AS charged,
+                    sum(released_micros) AS released
+               FROM retirement GROUP BY account_id, mode) r USING (account_id, mode)
+ WHERE (coalesce(p.tasks, 0), coalesce(p.held, 0), coalesce(p.charged, 0), coalesce(p.released, 0))
+    <> (coalesce(r.tasks, 0), coalesce(r.held, 0), coalesce(r.charged, 0), coalesce(r.released, 0));
 
 -- I4: a hold resolves exactly once: charge and release make it up, and none before the task has ended
 SELECT t.id::text AS subject,
@@ -49,10 +66,14 @@ SELECT t.id::text AS subject,
                  OR t.charged_micros + t.released_micros <> t.held_micros
             ELSE p.subject_id IS NOT NULL END;
 
--- I4 subject: no charge or release is without its task
-SELECT p.subject_id::text AS subject, format('entry %s', p.entry) AS detail
-  FROM posting p
- WHERE p.entry IN (2, 3) AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = p.subject_id);
+-- I4 retired: without a task, too, charge and release make up the hold, and there is none without a hold
+SELECT subject_id::text AS subject, format('held %s, charged and released %s', held, resolved) AS detail
+  FROM (SELECT p.subject_id, coalesce(sum(p.amount_micros) FILTER (WHERE p.entry = 1), 0) AS held,
+               coalesce(sum(p.amount_micros) FILTER (WHERE p.entry IN (2, 3)), 0) AS resolved
+          FROM posting p
+         WHERE p.entry IN (1, 2, 3) AND p.side = 2 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = p.subject_id)
+         GROUP BY p.subject_id) r
+ WHERE held <> resolved;
 
 -- I5: the charge is the delivered pictures at the frozen price
 SELECT t.id::text AS subject,
@@ -76,11 +97,12 @@ SELECT k.key_id::text, format('key: open_holds %s, open tasks %s', k.open_holds,
   LEFT JOIN (SELECT key_id, count(*) AS n FROM task WHERE state < 10 GROUP BY key_id) t ON t.key_id = k.key_id
  WHERE k.open_holds <> coalesce(t.n, 0);
 
--- I8 budget: what a key has spent is what its open tasks hold and its ended ones were charged
+-- I8 budget: what a key has spent is what its open tasks hold and its ended ones were charged, retired ones too
 SELECT k.key_id::text AS subject, format('spent %s, tasks %s', k.spent_micros, coalesce(t.sum, 0)) AS detail
   FROM key_state k
-  LEFT JOIN (SELECT key_id, sum(CASE WHEN state < 10 THEN held_micros ELSE charged_micros END) AS sum
-               FROM task GROUP BY key_id) t ON t.key_id = k.key_id
+  LEFT JOIN (SELECT key_id, sum(spent) AS sum
+               FROM (SELECT key_id, CASE WHEN state < 10 THEN held_micros ELSE charged_micros END AS spent FROM task
+                      UNION ALL SELECT key_id, charged_micros FROM retirement) s GROUP BY key_id) t ON t.key_id = k.key_id
  WHERE k.spent_micros <> coalesce(t.sum, 0);
 
 -- I8 slots: an ended task has no unsettled slot, an open one has one, and no slot is held by a worker that is not there
@@ -101,3 +123,13 @@ SELECT s.task_id::text AS subject, format('slot %s in state %s', s.ordinal, s.st
 SELECT t.id::text AS subject, format('state %s, %s ends', t.state, e.n) AS detail
   FROM task t, LATERAL (SELECT count(*) AS n FROM event WHERE task_id = t.id AND kind = 1) e
  WHERE (t.state >= 10)::int <> e.n;
+
+-- I14 parts: nothing is left of a task that is not there
+SELECT DISTINCT p.task_id::text AS subject, p.part AS detail
+  FROM (SELECT task_id, 'slot' AS part FROM slot
+         UNION ALL SELECT task_id, 'attempt' FROM attempt
+         UNION ALL SELECT task_id, 'image' FROM image
+         UNION ALL SELECT task_id, 'reference' FROM reference
+         UNION ALL SELECT task_id, 'event' FROM event
+         UNION ALL SELECT task_id, 'delivery' FROM delivery) p
+ WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.id = p.task_id);

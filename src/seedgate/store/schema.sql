@@ -431,6 +431,36 @@ CREATE FUNCTION public.renew_lease(worker_ uuid, host_ text, process_ text, leas
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 $$;
 
+CREATE FUNCTION public.retire_tasks(age interval, most integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    at timestamptz := seedgate_now();
+    ids uuid[];
+BEGIN
+    SELECT array_agg(r.id) INTO ids
+      FROM (SELECT t.id FROM task t
+             WHERE t.wiped_at IS NOT NULL AND t.completed_at < at - age
+               AND NOT EXISTS (SELECT 1 FROM image i WHERE i.task_id = t.id AND i.deleted_at IS NULL)
+             ORDER BY t.completed_at LIMIT most FOR UPDATE OF t SKIP LOCKED) r;
+    IF ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO retirement (batch, account_id, key_id, mode, tasks, held_micros, charged_micros, released_micros, at)
+    SELECT ids[1], t.account_id, t.key_id, t.mode, count(*), sum(t.held_micros), sum(t.charged_micros),
+           sum(t.released_micros), at
+      FROM task t WHERE t.id = ANY (ids) GROUP BY t.account_id, t.key_id, t.mode;
+    DELETE FROM slot WHERE task_id = ANY (ids);
+    DELETE FROM attempt WHERE task_id = ANY (ids);
+    DELETE FROM image WHERE task_id = ANY (ids);
+    DELETE FROM reference WHERE task_id = ANY (ids);
+    DELETE FROM event WHERE task_id = ANY (ids);
+    DELETE FROM delivery WHERE task_id = ANY (ids);
+    DELETE FROM task WHERE id = ANY (ids);
+    RETURN cardinality(ids);
+END $$;
+
 CREATE FUNCTION public.return_slot(task_ uuid, ordinal_ smallint, epoch_ integer, crashed boolean, delay_s double precision) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -561,6 +591,29 @@ BEGIN
         PERFORM pg_notify('seedgate_slots', '');
     END IF;
     RETURN woken;
+END $$;
+
+CREATE FUNCTION public.wipe_tasks(tasks uuid[]) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    ids uuid[];
+BEGIN
+    SELECT array_agg(l.id) INTO ids
+      FROM (SELECT t.id FROM task t WHERE t.id = ANY (tasks) AND t.state >= 10 AND t.wiped_at IS NULL
+             ORDER BY t.id FOR UPDATE) l;
+    IF ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE task SET wiped_at = seedgate_now(), callback_url = NULL, changes = '[]',
+           request = (request::jsonb || '{"prompt": "", "references": []}')::text
+     WHERE id = ANY (ids);
+    DELETE FROM reference WHERE task_id = ANY (ids);
+    -- Whoever was not reached in that time is not called any more.
+    UPDATE delivery SET url = '', state = CASE state WHEN 'due' THEN 'exhausted' ELSE state END
+     WHERE task_id = ANY (ids);
+    RETURN cardinality(ids);
 END $$;
 
 CREATE TABLE public.account (
@@ -796,6 +849,23 @@ CREATE TABLE public.reference (
     at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.retirement (
+    batch uuid NOT NULL,
+    account_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    mode text NOT NULL,
+    tasks integer NOT NULL,
+    held_micros bigint NOT NULL,
+    charged_micros bigint NOT NULL,
+    released_micros bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT retirement_charged_micros_check CHECK ((charged_micros >= 0)),
+    CONSTRAINT retirement_check CHECK (((charged_micros + released_micros) = held_micros)),
+    CONSTRAINT retirement_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT retirement_released_micros_check CHECK ((released_micros >= 0)),
+    CONSTRAINT retirement_tasks_check CHECK ((tasks > 0))
+);
+
 CREATE TABLE public.slot (
     task_id uuid NOT NULL,
     ordinal smallint NOT NULL,
@@ -844,6 +914,7 @@ CREATE TABLE public.task (
     reason text,
     message text,
     cancel_requested_at timestamp with time zone,
+    wiped_at timestamp with time zone,
     CONSTRAINT task_check CHECK ((held_micros = (unit_price_micros * pictures))),
     CONSTRAINT task_check1 CHECK (((state >= 10) = (completed_at IS NOT NULL))),
     CONSTRAINT task_check2 CHECK (((state < 10) OR ((charged_micros IS NOT NULL) AND (released_micros IS NOT NULL) AND (delivered IS NOT NULL) AND ((charged_micros + released_micros) = held_micros) AND (charged_micros >= 0) AND (released_micros >= 0) AND (charged_micros = (unit_price_micros * delivered)) AND (cardinality(files) = delivered)))),
@@ -851,6 +922,7 @@ CREATE TABLE public.task (
     CONSTRAINT task_check4 CHECK (((state = 10) = ((delivered IS NOT NULL) AND (delivered > 0)))),
     CONSTRAINT task_check5 CHECK (((state < 11) OR (reason IS NOT NULL))),
     CONSTRAINT task_check6 CHECK ((completed_at >= created_at)),
+    CONSTRAINT task_check7 CHECK (((wiped_at IS NULL) OR (state >= 10))),
     CONSTRAINT task_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT task_pictures_check CHECK (((pictures >= 1) AND (pictures <= 100))),
     CONSTRAINT task_state_check CHECK ((state = ANY (ARRAY[0, 1, 10, 11, 12]))),
@@ -929,6 +1001,9 @@ ALTER TABLE ONLY public.posting
 ALTER TABLE ONLY public.reference
     ADD CONSTRAINT reference_pkey PRIMARY KEY (task_id, ordinal);
 
+ALTER TABLE ONLY public.retirement
+    ADD CONSTRAINT retirement_pkey PRIMARY KEY (batch, account_id, key_id, mode);
+
 ALTER TABLE ONLY public.slot
     ADD CONSTRAINT slot_pkey PRIMARY KEY (task_id, ordinal);
 
@@ -969,6 +1044,10 @@ CREATE INDEX slot_waiting ON public.slot USING btree (lane, account_id, task_id,
 CREATE INDEX task_by_account ON public.task USING btree (account_id, id);
 
 CREATE INDEX task_open_deadline ON public.task USING btree (deadline_at) WHERE (state < 10);
+
+CREATE INDEX task_to_retire ON public.task USING btree (completed_at) WHERE (wiped_at IS NOT NULL);
+
+CREATE INDEX task_to_wipe ON public.task USING btree (completed_at) WHERE ((completed_at IS NOT NULL) AND (wiped_at IS NULL));
 
 CREATE TRIGGER configuration_is_history BEFORE DELETE OR UPDATE ON public.configuration FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 

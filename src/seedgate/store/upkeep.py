@@ -1,4 +1,4 @@
-"""What the upkeep asks and removes, in bounded batches."""
+"""What the upkeep asks and removes, in bounded batches. Rows that another process is at are left to it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,6 +22,26 @@ async def expire_images(database: Database, *, age: timedelta, most: int) -> lis
     return [row["name"] for row in rows]
 
 
+async def wipe_requests(database: Database, *, age: timedelta, most: int) -> int:
+    """Remove what is personal in the requests of tasks that ended longer ago than `age`; returns of how many."""
+    async with database.write() as tx:
+        (row,) = await tx.fetch(
+            "SELECT wipe_tasks(ARRAY(SELECT id FROM task WHERE completed_at IS NOT NULL AND wiped_at IS NULL"
+            " AND completed_at < (SELECT seedgate_now()) - $1::interval"
+            " ORDER BY completed_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AS wiped",
+            age,
+            most,
+        )
+    return int(row["wiped"])
+
+
+async def retire_tasks(database: Database, *, age: timedelta, most: int) -> int:
+    """Delete wiped tasks that ended longer ago than `age`, and note their sums; returns how many."""
+    async with database.write() as tx:
+        (row,) = await tx.fetch("SELECT retire_tasks($1, $2) AS retired", age, most)
+    return int(row["retired"])
+
+
 async def unknown_images(database: Database, names: Sequence[str]) -> list[str]:
     """Those of the files that no living row knows."""
     rows = await database.fetch(
@@ -32,16 +52,12 @@ async def unknown_images(database: Database, names: Sequence[str]) -> list[str]:
     return [row["n"] for row in rows]
 
 
-async def unneeded_references(database: Database, digests: Sequence[str], *, age: timedelta) -> list[str]:
-    """Those of the reference files that no caller keeps, and that no open task, and none that ended within `age`, was
-    made with."""
+async def unneeded_references(database: Database, digests: Sequence[str]) -> list[str]:
+    """Those of the reference files that no caller keeps and no task names: a task's rows go when it is wiped."""
     rows = await database.fetch(
-        "SELECT d FROM unnest($1::text[]) u (d) WHERE NOT EXISTS (SELECT 1 FROM reference r JOIN task t ON"
-        " t.id = r.task_id WHERE r.sha256 = u.d"
-        " AND (t.state < 10 OR t.completed_at > (SELECT seedgate_now()) - $2::interval))"
+        "SELECT d FROM unnest($1::text[]) u (d) WHERE NOT EXISTS (SELECT 1 FROM reference r WHERE r.sha256 = u.d)"
         " AND NOT EXISTS (SELECT 1 FROM file f WHERE f.sha256 = u.d)",
         digests,
-        age,
     )
     return [row["d"] for row in rows]
 
@@ -51,7 +67,7 @@ async def forget_idempotency(database: Database, *, age: timedelta, most: int) -
     async with database.write() as tx:
         rows = await tx.fetch(
             "DELETE FROM idempotency WHERE ctid = ANY (ARRAY(SELECT ctid FROM idempotency"
-            " WHERE at < (SELECT seedgate_now()) - $1::interval LIMIT $2)) RETURNING 1",
+            " WHERE at < (SELECT seedgate_now()) - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1",
             age,
             most,
         )

@@ -51,7 +51,7 @@ class Files:
             raise NotFound
         kind, deleted_at, size, sha256 = await self._combine(name)
         if deleted_at is not None:
-            return JSONResponse({"error": "gone", "reason": "This result has expired and was removed."}, 410)
+            return JSONResponse({"error": "gone", "reason": "This result has expired or was erased."}, 410)
         span = _span(request.headers.get("range"), size)
         if span is None:
             return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
