@@ -44,6 +44,7 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.openapi import Documents, describe
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
@@ -133,8 +134,10 @@ def _open_web(
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
-    application = rest.build(files, Health(database=database, measured=measured, data=ground.data))
-    return Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+    spoken = dialects(catalogue)
+    documents = Documents({dialect.name: describe(dialect) for dialect in spoken}, server=base_url)
+    application = rest.build(spoken, files, documents, Health(database=database, measured=measured, data=ground.data))
+    return Dispatch(spoken, services, measured=measured, rest=application)
 
 
 def _keep_data_urls(shelf: Shelf) -> StoreDataUrl:

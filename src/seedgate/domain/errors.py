@@ -2,7 +2,7 @@
 
     SeedgateError        code, message, param
     ├─ CallerError       change the request
-    │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound
+    │  ├─ InvalidRequest · UnknownModel · Unauthenticated · Forbidden · NotFound · WrongMethod
     │  └─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
     ├─ Refused           wait or pay; retry_after_s
     │  └─ RateLimited · ConcurrencyExceeded · InsufficientBalance · Maintenance · ShuttingDown · Unavailable
@@ -63,6 +63,12 @@ class NotFound(CallerError):
     """Not found"""
 
     code = "not_found"
+
+
+class WrongMethod(CallerError):
+    """This address does not take the request's method."""
+
+    code = "wrong_method"
 
 
 class AlreadyExists(CallerError):
