@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seedgate.cli import numbers
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder where everything is kept.")]
-Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", min=0, max=65535)]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", **numbers.whole(0, 65_535))
+]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 
 RUNNING_FILE = "running.json"

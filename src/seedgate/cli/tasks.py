@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import numbers, output
 from seedgate.cli.ground import on_ground
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
@@ -26,7 +26,7 @@ def _id(text: str) -> UUID:
 
 
 AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")]
+Limit = Annotated[int, typer.Option("--limit", help="How many, newest first.", **numbers.whole(1, 1000))]
 Before = Annotated[UUID | None, typer.Option("--before", metavar="ID", parser=_id, help="Older than this task.")]
 TaskId = Annotated[UUID, typer.Argument(metavar="ID", parser=_id)]
 Prompt = Annotated[bool, typer.Option("--prompt", help="Show the prompt too.")]
