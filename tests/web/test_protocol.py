@@ -67,6 +67,16 @@ async def test_pipelined_requests_are_answered_in_order_whichever_way(ask: Ask):
     ]
 
 
+# If a refusal overtook an answer, a caller whose submit was taken would read that it was not.
+@pytest.mark.parametrize("path", ["/slow", "/long", "/short"])
+async def test_nonsense_behind_a_request_does_not_take_its_answer(ask: Ask, path: str):
+    got = await ask(request(path) + b"HTTP/1.1 200 OK\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert got.endswith(b"\r\n\r\n" + path.encode() + b"<closed>")
+    assert b" 400 " not in got
+    assert (await ask(b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
 # If the connection stayed open, a client that reads to its end would wait until the keep-alive time is over.
 @pytest.mark.parametrize("asked", [request("/a", "Connection: close"), request("/a", version="1.0")])
 async def test_a_caller_that_wants_the_connection_closed_gets_that(ask: Ask, asked: bytes):

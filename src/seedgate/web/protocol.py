@@ -140,14 +140,23 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer with 400; behind a whole request that is still being answered, end the connection with that answer,
+        since a 400 would be taken for it."""
+        running = self._running
+        if running is None or running.response_complete or (running is self.cycle and self._body_since is not None):
             self.send_400_response("Invalid HTTP request received.")
+        else:
+            running.keep_alive = False
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Serve the request as if it had not asked for another protocol (RFC 9110, 7.8). The parser takes what follows
         such a head for that protocol, so a new one is given the head without the wish, and what followed it."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse()
             return
         lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
         lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] not in {b"upgrade", b"connection"}]
@@ -229,6 +238,7 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle = self._running
         assert cycle is not None
         if self.transport.is_closing():
+            cycle.disconnected = True
             return True  # nobody is there to be told
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False
