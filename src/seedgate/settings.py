@@ -29,7 +29,10 @@ class Limits(_Part):
     head_s: float = Field(gt=0)
     body_s: float = Field(gt=0)
     head_bytes: int = Field(ge=1024, le=1 << 20)
+    stall_s: float = Field(gt=0)
     connections: int = Field(ge=1)
+    connections_per_address: int = Field(ge=0)
+    connections_from_loopback: int = Field(ge=0)
 
 
 class Work(_Part):

@@ -1,16 +1,14 @@
 """Every number of every command: a plain one within its bounds is taken, anything else is one sentence and exit code 2."""
 
 import contextlib
-import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from shell import run_here
 
-from seedgate import cli
 from seedgate.cli import app
 
 VALUES = (
@@ -45,25 +43,6 @@ LEGAL: dict[tuple[str, str], set[str]] = {
 NEEDED = {"generate": ("a fox",), "credits grant": ("somebody", "--reason", "because")}
 
 
-@contextlib.contextmanager
-def _arguments(*arguments: str) -> Iterator[None]:
-    before = sys.argv
-    sys.argv = ["seedgate", *arguments]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def command(*arguments: str) -> tuple[int, str]:
-    """A command in this process: its exit code, and what it said on standard error."""
-    out, err = io.StringIO(), io.StringIO()
-    with _arguments(*arguments), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    return int(ended.value.code or 0), err.getvalue()
-
-
 def parameters(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Every command's words with each of its options and arguments."""
     for name, found in group.commands.items():
@@ -96,7 +75,8 @@ def test_only_legal_numbers_are_taken(path: str, name: str, tmp_path: Path):
         for value in VALUES:
             given = (name, value) if name.startswith("-") else ("--", value)
             fixed = NEEDED.get(path, ())
-            code, said = command(*path.split(), *fixed[:1], *nowhere, *fixed[1:], *given)
+            done = run_here(*path.split(), *fixed[:1], *nowhere, *fixed[1:], *given)
+            code, said = done.code, done.err
             assert "Traceback" not in said
             if value in LEGAL[path, name]:
                 assert code == 1, (value, said)
@@ -111,6 +91,6 @@ def test_only_legal_numbers_are_taken(path: str, name: str, tmp_path: Path):
 
 # If this failed, a negative amount would be taken for something else than a mistake.
 def test_a_negative_amount_is_no_option(tmp_path: Path):
-    code, said = command("credits", "grant", "somebody", "-5", "--reason", "x", "--data", str(tmp_path))
-    assert code == 2
-    assert "-5" in said
+    done = run_here("credits", "grant", "somebody", "-5", "--reason", "x", "--data", str(tmp_path))
+    assert done.code == 2
+    assert "-5" in done.err

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,6 +124,7 @@ async def _http(
     import asyncio
 
     from seedgate.compose.gateway import open_gateway
+    from seedgate.web.protocol import ConnectionLimits
     from seedgate.web.server import serve
 
     settings = ground.settings
@@ -137,10 +139,9 @@ async def _http(
                 listener,
                 stopping=closing,
                 ready=ready,
-                head_bytes=settings.limits.head_bytes,
-                head_s=settings.limits.head_s,
-                body_s=settings.limits.body_s,
-                connections=settings.limits.connections,
+                limits=ConnectionLimits(
+                    **{each.name: getattr(settings.limits, each.name) for each in fields(ConnectionLimits)}
+                ),
             )
         )
         await asyncio.wait([serving, asyncio.ensure_future(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
