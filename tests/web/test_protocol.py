@@ -138,7 +138,9 @@ def test_connections_are_limited_by_address(peer: str, most: int):
             close=lambda: ended.append(f"{address} closed"),
             is_closing=lambda: False,
         )
-        protocol = kind(uvicorn.Config(app, lifespan="off"), ServerState(), {}, SimpleNamespace(time=lambda: 0.0))
+        protocol = kind(
+            uvicorn.Config(app, lifespan="off", log_config=None), ServerState(), {}, SimpleNamespace(time=lambda: 0.0)
+        )
         protocol.connection_made(transport)
         return protocol
 

@@ -31,6 +31,8 @@ from seedgate.web.dispatch import MAX_IDEMPOTENCY_KEY
 _REFERENCE = "#/components/schemas/{name}"
 _REQUEST_ID = {"X-Request-Id": "Names this answer; quote it when you ask about it."}
 _REPLAYED = {"Idempotency-Replayed": "`true` where the answer is an earlier submit's, under the same key."}
+_HEADERS = {b"retry-after": "Seconds to wait before it is worth asking again."}
+"""Of refusals, beside the request id."""
 _IDEMPOTENCY = Parameter(
     name="Idempotency-Key",
     where="header",
@@ -119,9 +121,6 @@ def _refusals(dialect: Dialect, kind: Any, errors: Iterable[SeedgateError]) -> I
             headers={**(known.headers if known else _REQUEST_ID), **headers},
         )
     yield from (by_status[status] for status in sorted(by_status))
-
-
-_HEADERS = {b"retry-after": "Seconds to wait before it is worth asking again."}
 
 
 def _sentence(error: SeedgateError) -> str:
