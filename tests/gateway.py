@@ -16,6 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from seedgate.domain.errors import ServerBroken
+from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
 
 READY_S = 60.0
@@ -37,7 +38,7 @@ class Gateway:
     def start(self) -> None:
         started = time.monotonic()
         env = {name: value for name, value in os.environ.items() if not name.startswith(("SEEDGATE_", "DATABASE_URL"))}
-        with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "seedgate", *self.command, "--data", str(self.data)],
                 env=env | {"SEEDGATE_WORK__ENGINE": "blank"} | self.env,
@@ -96,7 +97,20 @@ class Gateway:
                 time.sleep(0.05)
 
     def log(self) -> str:
-        return (self.data.parent / f"{self.data.name}.log").read_text()[-4000:]
+        return self.log_file.read_text()[-4000:]
+
+    @property
+    def log_file(self) -> Path:
+        return self.data.parent / f"{self.data.name}.log"
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        """Rows of its own database, past everything that serves them."""
+        with EmbeddedServer.open(self.data) as server:
+            database = Database(Dsn(server.dsn_kwargs))
+            try:
+                return list(await database.fetch(statement, *arguments))
+            finally:
+                await database.close()
 
     @property
     def url(self) -> str:

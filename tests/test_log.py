@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 
 import pytest
 import structlog
@@ -46,3 +47,30 @@ def test_passwords_in_addresses_are_masked(lines: io.StringIO) -> None:
     log.get("test").warning("event", why="cannot reach postgresql://user:hush@db.example/seedgate")
     assert "hush" not in lines.getvalue()
     assert "db.example" in lines.getvalue()
+
+
+# If this failed, a library's warning would be a line that no log reader understands, with a traceback on many more.
+def test_what_libraries_say_is_one_event_each(lines: io.StringIO) -> None:
+    key = Ids().api_key(KeyKind.LIVE)
+    try:
+        raise ValueError(f"{key}\nforged")
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("Exception in %s\n", "application")
+    log._Libraries().emit(logging.makeLogRecord({"msg": "%d", "args": ("no number",), "levelno": logging.WARNING}))
+    logging.getLogger("asyncio").info("chatter")
+    first, second = map(json.loads, lines.getvalue().splitlines())
+    assert (first["event"], first["part"], first["level"]) == ("library", "uvicorn.error", "error")
+    assert "forged" in first["exception"]
+    assert (second["said"], second["level"]) == ("%d", "warning")
+    assert key not in lines.getvalue()
+
+
+# If this failed, a stranger's text could clear an operator's screen, or forge a line.
+def test_texts_move_no_terminal() -> None:
+    stream = io.StringIO()
+    log.configure(json_lines=False, stream=stream)
+    log.get("test").warning("event", name="a\x1b[2Jb\r\nforged\x9b")
+    structlog.reset_defaults()
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "\\x1b[2Jb\\r\\nforged\\x9b" in stream.getvalue()

@@ -114,14 +114,29 @@ def test_a_nul_under_long_names_is_told_quickly_and_in_short():
     assert len(caught.value.param) <= 64
 
 
-# A path without names tells a caller nothing.
+# A caller would be told that some number is wrong, and look for it.
 @pytest.mark.parametrize(
-    "text", ['{"a":{"b":[1,1e999]}}', '{"a":-1e999}', '{"a":' + "9" * 5_000 + "}"], ids=["float", "negative", "integer"]
+    ("text", "field"),
+    [
+        ('{"x":[true,1.5,-0,12],"a":{"b":[1,1e999]}}', "a.b[1]"),
+        ('{"a":-1e999}', "a"),
+        ('{"a":' + "9" * 4_300 + ',"b":-' + "9" * 4_301 + "}", "b"),
+        ('{"a":' + "9" * 5_000 + ".5}", "a"),
+        ('{"' + "x" * 200 + '":1e999}', "x" * 64),
+    ],
 )
-def test_a_number_out_of_range_is_told_without_a_path(text):
+def test_a_number_out_of_range_is_named(text, field):
     with pytest.raises(InvalidRequest) as caught:
         decode(text.encode())
-    assert caught.value.message == "The request body has a number out of range"
+    assert (caught.value.message, caught.value.param) == (f"The member {field} has a number out of range", field)
+
+
+# The search for a name would fail where there is none, or where the text is broken or deep behind the number.
+@pytest.mark.parametrize("text", ["1e999", "[1e999", '{"a":1e999,', "[" * 900 + "1e999" + "]" * 900])
+def test_a_number_out_of_range_without_a_name(text):
+    with pytest.raises(InvalidRequest) as caught:
+        decode(text.encode())
+    assert len(caught.value.message) < 120
 
 
 # A text about NUL is not one.

@@ -16,6 +16,7 @@ from seedgate.domain.errors import SeedgateError
 from seedgate.domain.image import ImageRequest
 from seedgate.domain.listing import Listing
 from seedgate.domain.task import TaskView
+from seedgate.interface import Interface
 
 
 class Intent(StrEnum):
@@ -122,4 +123,9 @@ class Dialect(Protocol):
 
     def render_error(self, error: SeedgateError, request: Incoming | None) -> Answer:
         """Any error. `request` tells which listing's words to use, where the request got that far."""
+        ...
+
+    def describe(self) -> Interface:
+        """Every route below each base, with types and examples of its requests and successes; `web.openapi` adds the
+        rest: idempotency keys, request ids, and every error as `render_error` writes it, of the type `error`."""
         ...

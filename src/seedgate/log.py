@@ -30,12 +30,27 @@ def configure(*, level: str = "info", json_lines: bool | None = None, stream: Te
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             mask,
+            *((escape,) if pretty else ()),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Libraries)] + [_Libraries()]
+
+
+class _Libraries(logging.Handler):
+    """What libraries say to the standard library's logging, warnings and worse, as events like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it; never raises."""
+        try:
+            said = record.getMessage()
+        except Exception:  # noqa: BLE001 - its arguments do not fit; a log line is no reason to fail
+            said = str(record.msg)
+        get(record.name).log(record.levelno, "library", said=said, exc_info=record.exc_info)
 
 
 def get(name: str) -> Logger:
@@ -48,4 +63,12 @@ def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Muta
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = _SECRETS.sub("[masked]", value)
+    return event
+
+
+def escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave nothing in an event's text values that a terminal would obey or that would look like another line."""
+    for name, value in event.items():
+        if isinstance(value, str) and name != "exception":
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
     return event

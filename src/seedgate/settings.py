@@ -42,9 +42,12 @@ class Limits(_Part):
     head_s: float = Field(gt=0)
     body_s: float = Field(gt=0)
     head_bytes: int = Field(ge=1024, le=1 << 20)
+    stall_s: float = Field(gt=0)
     connections: int = Field(ge=1)
     files_per_account: int = Field(ge=0, le=100_000)
     file_bytes_per_account: int = Field(ge=0)
+    connections_per_address: int = Field(ge=0)
+    connections_from_loopback: int = Field(ge=0)
 
 
 class Work(_Part):

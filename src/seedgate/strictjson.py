@@ -6,7 +6,10 @@ none), and nesting.
 """
 
 import json
+import math
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,6 +17,7 @@ import msgspec
 from seedgate.domain.errors import InvalidRequest
 
 MAX_DEPTH = 32
+_FAR = object()
 _TOO_DEEP = "The request body is nested too deeply"
 _SHOWN = 64
 """How much of a stranger's member name, or of the path to it, a message repeats."""
@@ -26,8 +30,7 @@ def decode(body: bytes | memoryview) -> Any:
     except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
     except msgspec.ValidationError:
-        # Its message ends in a path without names, such as - at `$[...]`.
-        raise InvalidRequest("The request body has a number out of range") from None
+        raise _out_of_range(bytes(body)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}") from None
     raw = bytes(body)
@@ -41,6 +44,37 @@ def decode(body: bytes | memoryview) -> Any:
     if raw.count(b":") != msgspec.json.encode(value).count(b":") or b"\\u003" in raw:
         _refuse_duplicates(raw)
     return value
+
+
+def _out_of_range(raw: bytes) -> InvalidRequest:
+    """The error that names the number; the path in `msgspec`'s own message is one without names: `$[...][...]`."""
+    try:
+        path = _path_to_far(json.loads(raw, parse_int=_far, parse_float=_far), "")
+    except (ValueError, RecursionError):
+        path = None
+    field = (path or "").removeprefix(".")
+    subject = f"member {field}" if field else "request body"
+    return InvalidRequest(f"The {subject} has a number out of range", param=field or None)
+
+
+def _far(text: str) -> object:
+    """`_FAR` for what `msgspec` refuses: a float that would be infinite, or more digits than Python reads."""
+    if text.strip("-0123456789"):
+        return _FAR if math.isinf(float(text)) else None
+    return _FAR if len(text.lstrip("-")) > sys.get_int_max_str_digits() else None
+
+
+def _path_to_far(value: Any, path: str) -> str | None:
+    """The path to the first `_FAR`."""
+    if value is _FAR:
+        return path
+    parts: Iterable[tuple[str, Any]] = ()
+    if type(value) is dict:
+        parts = ((f".{name[:_SHOWN]}", part) for name, part in value.items())
+    elif type(value) is list:
+        parts = ((f"[{index}]", part) for index, part in enumerate(value))
+    found = (_path_to_far(part, path[:_SHOWN] + step) for step, part in parts)
+    return next((each for each in found if each is not None), None)
 
 
 def _refuse_depth(value: Any, levels: int) -> None:

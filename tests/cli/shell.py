@@ -1,5 +1,7 @@
 """The commands as a shell would run them."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from gateway import Gateway
+
+from seedgate.cli import main
 
 COMMAND = [sys.executable, "-W", "error", "-m", "seedgate"]
 LIMIT_S = 60.0
@@ -50,6 +55,22 @@ def run(*arguments: str | Path, cwd: Path | None = None, **env: str) -> Done:
     )
     assert "Traceback" not in ended.stderr, ended.stderr
     return Done(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+def run_here(*arguments: str) -> Done:
+    """Run a command in this process, which is quicker where there are many."""
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["seedgate", *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code: Any = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        sys.argv = before
+        structlog.reset_defaults()
+    return Done(code=int(code), out=out.getvalue(), err=err.getvalue())
 
 
 @dataclass(frozen=True, kw_only=True)

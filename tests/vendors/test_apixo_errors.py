@@ -22,7 +22,7 @@ def tree(kind=SeedgateError):
 
 STATUSES = {
     "CallerError": 400, "InvalidRequest": 400, "Unauthenticated": 401, "Forbidden": 403, "ContentRefused": 403,
-    "UnknownModel": 404, "NotFound": 404, "TooLarge": 413, "KeyReused": 422, "RateLimited": 429,
+    "UnknownModel": 404, "NotFound": 404, "WrongMethod": 405, "TooLarge": 413, "KeyReused": 422, "RateLimited": 429,
     "ConcurrencyExceeded": 429, "InsufficientBalance": 402, "Maintenance": 503, "ShuttingDown": 503,
     "Unavailable": 503, "Refused": 503, "UpstreamError": 502, "TimedOut": 504, "OperatorError": 500, "Bug": 500,
     "SeedgateError": 500,

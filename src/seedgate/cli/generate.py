@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from seedgate.cli import numbers
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
 from seedgate.domain.image import OutputFormat
 
+TIMEOUT_S = 600.0
+MAX_TIMEOUT_S = 86_400
+
 Prompt = Annotated[str, typer.Argument(help="What to draw.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="File, or a folder. Several are numbered.")]
-Count = Annotated[int, typer.Option("-n", "--n", min=1, max=10, help="How many pictures.")]
+Count = Annotated[int, typer.Option("-n", "--n", help="How many pictures.", **numbers.whole(1, 10))]
 SizeText = Annotated[str | None, typer.Option("--size", help="Pixels such as 2048x2048, or 2K, 3K, 4K.")]
 Ratio = Annotated[str | None, typer.Option("--aspect-ratio", help="Such as 16:9.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="seedream-4-5 or seedream-5-0.")]
@@ -19,10 +23,10 @@ Format = Annotated[OutputFormat | None, typer.Option("--format", help="What -o's
 Images = Annotated[list[str] | None, typer.Option("--image", help="Reference: a file or an address. Repeatable.")]
 Url = Annotated[str, typer.Option("--url", envvar="SEEDGATE_URL", help="The gateway; else the one of --data.")]
 Key = Annotated[str, typer.Option("--key", envvar="SEEDGATE_API_KEY", help="API key; else the one of --data.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the task.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds to wait for the task.", **numbers.decimal(1, MAX_TIMEOUT_S))
+]
 Curl = Annotated[bool, typer.Option("--curl", help="Print the equivalent curl instead.")]
-
-TIMEOUT_S = 600.0
 
 
 def generate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments

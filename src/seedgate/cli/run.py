@@ -6,10 +6,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from seedgate.cli import numbers
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder where everything is kept.")]
-Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", min=0, max=65535)]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", **numbers.whole(0, 65_535))
+]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 
 RUNNING_FILE = "running.json"
@@ -119,6 +124,7 @@ async def _http(
     import asyncio
 
     from seedgate.compose.gateway import open_gateway
+    from seedgate.web.protocol import ConnectionLimits
     from seedgate.web.server import serve
 
     settings = ground.settings
@@ -133,10 +139,9 @@ async def _http(
                 listener,
                 stopping=closing,
                 ready=ready,
-                head_bytes=settings.limits.head_bytes,
-                head_s=settings.limits.head_s,
-                body_s=settings.limits.body_s,
-                connections=settings.limits.connections,
+                limits=ConnectionLimits(
+                    **{each.name: getattr(settings.limits, each.name) for each in fields(ConnectionLimits)}
+                ),
             )
         )
         await asyncio.wait([serving, asyncio.ensure_future(ready.wait())], return_when=asyncio.FIRST_COMPLETED)

@@ -53,6 +53,7 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.openapi import Documents, describe
 from seedgate.web.own import account, operations
 from seedgate.web.own.door import Door, House
 from seedgate.web.refusals import Addresses
@@ -201,9 +202,12 @@ def _open_web(
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
+    spoken = dialects(catalogue)
+    documents = Documents({dialect.name: describe(dialect) for dialect in spoken}, server=base_url)
+    health = Health(database=database, measured=measured, data=ground.data)
     own = operations.routes(Door(_house(ground, catalogue, services, shelf), measured))
-    application = rest.build(files, Health(database=database, measured=measured, data=ground.data), own)
-    dispatch = Dispatch(dialects(catalogue), services, measured=measured, rest=application)
+    application = rest.build(spoken, files, documents, health, own)
+    dispatch = Dispatch(spoken, services, measured=measured, rest=application)
     return dispatch, [Loop(name="backlog", turn=backlog.look, pause_s=LOOK_S)]
 
 

@@ -4,7 +4,7 @@
     ├─ CallerError       change the request
     │  ├─ InvalidRequest · UnknownModel (ListingOff) · Unauthenticated · Forbidden · NotFound
     │  ├─ AlreadyExists · KeyReused · TooLarge · ContentRefused · AddressRefused · ReferenceRefused (in `reference.py`)
-    │  └─ WrongMediaType
+    │  └─ WrongMediaType · WrongMethod
     ├─ Refused           wait or pay; retry_after_s
     │  ├─ RateLimited · ConcurrencyExceeded · InsufficientBalance (BudgetExceeded)
     │  └─ QueueFull · QuotaExceeded · Maintenance · ShuttingDown · Unavailable
@@ -73,6 +73,12 @@ class NotFound(CallerError):
     """Not found"""
 
     code = "not_found"
+
+
+class WrongMethod(CallerError):
+    """This address does not take the request's method."""
+
+    code = "wrong_method"
 
 
 class AlreadyExists(CallerError):

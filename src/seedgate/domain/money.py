@@ -5,6 +5,8 @@ import re
 MICROS_PER_DOLLAR = 1_000_000
 MAX_AMOUNT_MICROS = 10**15
 """One billion dollars: far above any amount that is meant, far below what a bigint holds."""
+MAX_SHOWN = 32
+"""How much of what is no amount a message repeats."""
 
 _AMOUNT = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?")
 
@@ -13,10 +15,12 @@ def micros(dollars: str) -> int:
     """Read an exact amount such as `0.035`. Raises ValueError beyond six decimals, below zero or above the maximum."""
     match = _AMOUNT.fullmatch(dollars)
     if match is None:
-        raise ValueError(f"an amount is written in dollars with at most six decimals, such as 0.035: {dollars!r}")
+        form = "in dollars with at most six decimals, such as 0.035"
+        raise ValueError(f"an amount is written {form}: {dollars[:MAX_SHOWN]!r}")
     amount = int(match[1]) * MICROS_PER_DOLLAR + int((match[2] or "").ljust(6, "0"))
     if amount > MAX_AMOUNT_MICROS:
-        raise ValueError(f"an amount is at most {MAX_AMOUNT_MICROS // MICROS_PER_DOLLAR} dollars: {dollars!r}")
+        most = MAX_AMOUNT_MICROS // MICROS_PER_DOLLAR
+        raise ValueError(f"an amount is at most {most} dollars: {dollars[:MAX_SHOWN]!r}")
     return amount
 
 

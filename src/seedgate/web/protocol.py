@@ -8,7 +8,13 @@ checks and joins cost more than making the answer does.
 """
 
 import asyncio
+import socket
+import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import chain
 from typing import Any, cast
 
@@ -16,8 +22,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 SWEEP_S = 1.0
-STALL_S = 60.0
-"""A caller that takes nothing of its answer for so long is given up."""
+_FORGET = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no time."""
 MAX_PIPELINED = 256
 FRAMING_PER_BYTE = 16
 """What a chunked body may take beside its bytes: a length and two line ends for a chunk of one."""
@@ -27,6 +33,26 @@ RESPOND = "seedgate.respond"
 Respond = Callable[[int, bytes, bytes], bool]
 """Takes status, header lines (each ended by CR LF, Content-Length among them) and body of a whole answer to a request
 that is no HEAD, and sends it. False when the connection is not ready for it: then the usual messages must be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What connections may take."""
+
+    head_bytes: int
+    """Size of a request's head, and of a chunked body's trailers."""
+    head_s: float
+    """Time for a request's head, from the connection or its first byte on."""
+    body_s: float
+    """Time for a request's body."""
+    stall_s: float
+    """Time without taking anything of an answer."""
+    connections: int
+    """How many there may be."""
+    connections_per_address: int
+    """How many from one IPv4 address or IPv6 network of 64 bits; 0 is no limit."""
+    connections_from_loopback: int
+    """The same for this machine's own addresses, where a proxy brings everybody from."""
 
 
 class JoinedTransport:
@@ -82,11 +108,10 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `head_bytes` and the two times are set by `guard` on a subclass."""
+    """One connection. The limits, and who is connected how often, are set by `guard` on a subclass."""
 
-    head_bytes = 16_384
-    head_s = 10.0
-    body_s = 15.0
+    limits: ConnectionLimits
+    peers: Counter[str]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -98,6 +123,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_size = 0
         self._framing = 0
         self._trailers = _Trailers()
+        self._peer: str | None = None
+        """As it is counted."""
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; those that were sent after it wait."""
         self._extensions = {RESPOND: self._respond}
@@ -108,9 +135,19 @@ class GuardedProtocol(HttpToolsProtocol):
             cast("asyncio.Transport", JoinedTransport(cast("asyncio.Transport", transport), self.loop))
         )
         self._head_since = self.loop.time()
+        name = transport.get_extra_info("peername")
+        self._peer, loopback = _peer(name[0] if name else "")
+        self.peers[self._peer] += 1
+        most = self.limits.connections_from_loopback if loopback else self.limits.connections_per_address
+        if most and self.peers[self._peer] > most:
+            self._end_with(503, "Too many connections from this address.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered; uvicorn tells only the last one that came."""
+        if self._peer is not None:
+            self.peers[self._peer] -= 1
+            if not self.peers[self._peer]:
+                del self.peers[self._peer]
         running = self._running
         if running is not None and not running.response_complete:
             running.disconnected = True
@@ -129,9 +166,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._feed(data)
         if in_body:
             self._framing += len(data) - (self._body_size - before)
-            if self._framing > self.head_bytes + FRAMING_PER_BYTE * self._body_size:
+            if self._framing > self.limits.head_bytes + FRAMING_PER_BYTE * self._body_size:
                 self.transport.abort()
-        if self._head_since is not None and self._head_size > self.head_bytes:
+        if self._head_since is not None and self._head_size > self.limits.head_bytes:
             self.transport.close()
 
     def _feed(self, data: bytes) -> None:
@@ -140,14 +177,29 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer with 400; behind a whole request that is still being answered, end the connection with that answer,
+        since a 400 would be taken for it."""
+        running = self._running
+        if running is None or running.response_complete or (running is self.cycle and self._body_since is not None):
             self.send_400_response("Invalid HTTP request received.")
+        else:
+            running.keep_alive = False
+
+    def _end_with(self, status: int, message: str) -> None:
+        """A last word and no more: `send_400_response` for another status."""
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(message)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, message.encode("ascii")))
+        self.transport.close()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Serve the request as if it had not asked for another protocol (RFC 9110, 7.8). The parser takes what follows
         such a head for that protocol, so a new one is given the head without the wish, and what followed it."""
         method = self.parser.get_method()
         if method == b"CONNECT":
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse()
             return
         lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
         lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] not in {b"upgrade", b"connection"}]
@@ -158,14 +210,14 @@ class GuardedProtocol(HttpToolsProtocol):
         """The head is there; the body is on the clock now."""
         if self.parser.should_upgrade():
             return
-        if sum(map(len, chain.from_iterable(self.headers))) + len(self.url) > self.head_bytes:
+        if sum(map(len, chain.from_iterable(self.headers))) + len(self.url) > self.limits.head_bytes:
             raise ValueError("The request head is too large")  # the parser hands it on as an error of its own: 400
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("Too many requests were sent without waiting for an answer")
         self._head_since, self._head_size = None, 0
         self._body_since, self._body_size, self._framing = self.loop.time(), 0, 0
         super().on_headers_complete()
-        self._trailers.left = self.head_bytes
+        self._trailers.left = self.limits.head_bytes
         self.headers = self._trailers
         # The application runs in the loop's next turn, so it finds this in its scope.
         cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
@@ -211,14 +263,19 @@ class GuardedProtocol(HttpToolsProtocol):
     def cut_off(self, now: float) -> None:
         """End the connection if the caller has taken longer than it may, or has asked nothing for a while."""
         if (
-            (self._head_since is not None and now - self._head_since > self.head_s)
-            or (self._body_since is not None and now - self._body_since > self.body_s)
-            or (self._stalled_since is not None and now - self._stalled_since > STALL_S)
+            (self._head_since is not None and now - self._head_since > self.limits.head_s)
+            or (self._body_since is not None and now - self._body_since > self.limits.body_s)
+            or (self._stalled_since is not None and now - self._stalled_since > self.limits.stall_s)
         ):
-            self.transport.abort()
+            self._reset()
         elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
             self.transport.close()  # what a slow reader has not fetched yet is still sent, until it stalls
             self._idle_since, self._stalled_since = None, now
+
+    def _reset(self) -> None:
+        """End the connection, and have the system forget what was not taken yet: it would keep it for minutes."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET)
+        self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -229,6 +286,7 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle = self._running
         assert cycle is not None
         if self.transport.is_closing():
+            cycle.disconnected = True
             return True  # nobody is there to be told
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False
@@ -244,9 +302,23 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
 
-def guard(*, head_bytes: int, head_s: float, body_s: float) -> type[GuardedProtocol]:
-    """The protocol with these limits."""
-    return type("LimitedProtocol", (GuardedProtocol,), {"head_bytes": head_bytes, "head_s": head_s, "body_s": body_s})
+def guard(limits: ConnectionLimits) -> type[GuardedProtocol]:
+    """The protocol with these limits, and a count of its own."""
+    return type("LimitedProtocol", (GuardedProtocol,), {"limits": limits, "peers": Counter()})
+
+
+@lru_cache(maxsize=4096)
+def _peer(host: str) -> tuple[str, bool]:
+    """How an address is counted, and whether it is this machine's own. Whoever has an IPv6 address has 2^64 of them."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host, False
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ip_network((address, 64), strict=False)), address.is_loopback
+        address = address.ipv4_mapped
+    return str(address), address.is_loopback
 
 
 async def cut_off_late(connections: Iterable[object], *, pause_s: float = SWEEP_S) -> None:

@@ -11,7 +11,7 @@ import uvicorn
 
 from seedgate.domain.errors import BadSettings, NoPermission
 from seedgate.web.dispatch import App
-from seedgate.web.protocol import cut_off_late, guard
+from seedgate.web.protocol import ConnectionLimits, cut_off_late, guard
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -71,15 +71,12 @@ async def serve(
     *,
     stopping: asyncio.Event,
     ready: asyncio.Event,
-    head_bytes: int,
-    head_s: float,
-    body_s: float,
-    connections: int,
+    limits: ConnectionLimits,
 ) -> None:
     """Serve until `stopping`, then let requests under way finish for a while. `ready` is set once they are served."""
     config = uvicorn.Config(
         app,
-        http=guard(head_bytes=head_bytes, head_s=head_s, body_s=body_s),
+        http=guard(limits),
         interface="asgi3",
         ws="none",
         lifespan="off",
@@ -88,7 +85,7 @@ async def serve(
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        limit_concurrency=connections,
+        limit_concurrency=limits.connections,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )

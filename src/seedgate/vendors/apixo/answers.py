@@ -31,6 +31,7 @@ from seedgate.domain.errors import (
     Unauthenticated,
     UnknownModel,
     UpstreamError,
+    WrongMethod,
 )
 from seedgate.domain.money import MICROS_PER_DOLLAR
 from seedgate.domain.reason import Reason
@@ -53,6 +54,7 @@ _STATUS: Mapping[type[SeedgateError], tuple[int, str | None]] = {
     UnknownModel: (404, None),
     # One message for all: a task of somebody else and one that never was must look alike.
     NotFound: (404, "Task not found"),
+    WrongMethod: (405, None),
     TooLarge: (413, None),
     KeyReused: (422, None),
     RateLimited: (429, None),

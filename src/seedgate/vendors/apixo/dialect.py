@@ -8,14 +8,16 @@ from uuid import UUID
 from seedgate.dialect import Answer, Dialect, Incoming, Intent, Listings, Lookup, Route, StoreDataUrl, Submission
 from seedgate.domain.errors import Bug, InvalidRequest, NotFound, SeedgateError, UnknownModel
 from seedgate.domain.task import TaskView
-from seedgate.vendors.apixo import answers, parameters
+from seedgate.interface import Interface
+from seedgate.vendors.apixo import answers, description, parameters
 from seedgate.vendors.apixo.answers import Words
 from seedgate.vendors.apixo.parameters import Offer
 
-# The vendor's base URL ends in /api/v1; its own client for agents is configured without that part.
+BASES = ("/api/v1", "")
+"""The vendor's base URL ends in /api/v1; its own client for agents is configured without that part."""
 ROUTES = tuple(
     route
-    for base in ("/api/v1", "")
+    for base in BASES
     for route in (
         Route(method="POST", path=f"{base}/generateTask/{{model}}", intent=Intent.SUBMIT, carries_images=True),
         Route(method="GET", path=f"{base}/statusTask/{{model}}", intent=Intent.STATUS),
@@ -98,6 +100,10 @@ class Apixo:
         """The error; the models' pages disagree on the status of an insufficient balance."""
         offer = None if request is None else self._newest.get(request.last_segment)
         return answers.failed(error, insufficient_balance=None if offer is None else offer.terms.insufficient_balance)
+
+    def describe(self) -> Interface:
+        """The routes below each base."""
+        return description.describe(self._newest, bases=BASES)
 
 
 def _unknown(name: str) -> UnknownModel:

@@ -19,32 +19,52 @@ MAX_PROMPT = 5_000
 MAX_IMAGES = 10
 
 
+def _told(description: str, **schema: object) -> msgspec.Meta:
+    """What the document says of a field, beside its type; nothing of it is checked here."""
+    return msgspec.Meta(description=description, extra_json_schema=schema)
+
+
 class Input(msgspec.Struct, frozen=True):
     """The model's parameters."""
 
-    mode: Literal["text-to-image", "image-to-image"] | None = None
-    prompt: str | None = None
-    max_images: Annotated[int, msgspec.Meta(ge=1, le=MAX_IMAGES)] | None = None
-    image_urls: list[str] | None = None
-    resolution: str | None = None
-    aspect_ratio: str | None = None
-    size: str | None = None
-    """The newest pages describe an explicit size: a resolution tier, or pixels written with x, X or *."""
-    sequential_image_generation: Literal["disabled", "auto"] | None = None
-    web_search: bool | None = None
-    output_format: str | None = None
-    prompt_optimize_mode: Literal["standard"] | None = None
+    mode: Annotated[
+        Literal["text-to-image", "image-to-image"] | None, _told("Whether `image_urls` are drawn upon. Required.")
+    ] = None
+    prompt: Annotated[str | None, _told(f"1 to {MAX_PROMPT:,} characters, not only white space. Required.")] = None
+    max_images: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=MAX_IMAGES)] | None,
+        _told("How many pictures; of a series, the most that it may have."),
+    ] = None
+    image_urls: Annotated[
+        list[str] | None, _told("References, as http, https or data URLs. Required for image-to-image.")
+    ] = None
+    resolution: Annotated[str | None, _told("A tier of the model.", examples=["2K"])] = None
+    aspect_ratio: Annotated[str | None, _told("Width to height; open if not given.", examples=["16:9"])] = None
+    size: Annotated[
+        str | None, _told("A tier, or pixels written with x, X or *, before both.", examples=["2048x2048"])
+    ] = None
+    """The newest pages describe an explicit size."""
+    sequential_image_generation: Annotated[
+        Literal["disabled", "auto"] | None, _told("auto: one series; disabled: pictures on their own.")
+    ] = None
+    web_search: Annotated[bool | None, _told("Whether the model may search the web.")] = None
+    output_format: Annotated[str | None, _told("A format of the model; its first if not given.")] = None
+    prompt_optimize_mode: Annotated[Literal["standard"] | None, _told("How the prompt may be rewritten.")] = None
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """The body of `POST /generateTask/{model}`."""
+    """The body of `POST /generateTask/{model}`. null means absent; unknown members are ignored."""
 
-    request_type: Literal["async", "callback"] | None = None
-    callback_url: str | None = None
-    webhook: str | None = None
-    """Sent by some callers in place of `callback_url`; in no page of the vendor."""
-    provider: Literal["auto", "value", "official"] | None = None
-    input: Input | None = None
+    request_type: Annotated[
+        Literal["async", "callback"] | None, _told("callback: `callback_url` is called at the task's end, too.")
+    ] = None
+    callback_url: Annotated[str | None, _told("Required for callback.")] = None
+    webhook: Annotated[str | None, _told("Read as `callback_url` where that is not given.")] = None
+    """Sent by some callers; in no page of the vendor."""
+    provider: Annotated[
+        Literal["auto", "value", "official"] | None, _told("Which kind of upstream may serve the task.")
+    ] = None
+    input: Annotated[Input | None, _told("The model's parameters. Required.")] = None
 
 
 class Failure(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
