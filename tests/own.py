@@ -27,6 +27,7 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Measured
 from seedgate.web.files import Files
 from seedgate.web.health import Health
+from seedgate.web.openapi import Documents
 from seedgate.web.own import account, operations
 from seedgate.web.own.door import Door, House, Operation
 
@@ -87,7 +88,7 @@ class Api:
         )
         routes = operations.routes(Door(house, self.measured), self.table)
         health = Health(database=database, measured=self.measured, data=self.data)
-        self.app: Starlette = rest.build(self.files, health, routes)
+        self.app: Starlette = rest.build((), self.files, Documents({}, server=BASE), health, routes)
 
     async def key(self, name: str = "acme") -> tuple[str, UUID]:
         """A new key, and its account."""

@@ -38,9 +38,15 @@ LEGAL: dict[tuple[str, str], set[str]] = {
     ("tasks list", "--limit"): PLAIN - {"0", "1001", "8787", "65535", "65536"},
     ("keys create", "--submits-per-minute"): KEY_LIMIT,
     ("keys create", "--concurrent"): KEY_LIMIT,
-    ("credits grant", "amount"): MONEY,
+    ("keys create", "--polls-per-minute"): KEY_LIMIT,
+    ("keys create", "--budget"): MONEY,
+    ("configuration history", "--limit"): PLAIN - {"0", "1001", "8787", "65535", "65536"},
+    ("credits grant", "amount"): MONEY - {"0", "0.0"},
+    ("credits debit", "amount"): MONEY - {"0", "0.0"},
+    ("credits ledger", "--limit"): PLAIN - {"0"} | MILLIONS,
 }
-NEEDED = {"generate": ("a fox",), "credits grant": ("somebody", "--reason", "because")}
+_WHY = ("somebody", "--reason", "because")
+NEEDED = {"generate": ("a fox",), "credits grant": _WHY, "credits debit": _WHY, "credits ledger": ("somebody",)}
 
 
 def parameters(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -55,7 +61,7 @@ def parameters(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, An
 def is_number(parameter: Any) -> bool:
     """By its type; or by its name, where a word may stand for it or it must be exact."""
     typed = parameter.type_descriptor.annotation in {int, float}
-    return typed or parameter.name == "amount" or "N|" in (parameter.metavar or "")
+    return typed or parameter.name in {"amount", "budget"} or "N|" in (parameter.metavar or "")
 
 
 # If this failed, a new number would be read by nobody knows which rules.

@@ -181,8 +181,8 @@ async def test_a_price_change_concerns_later_tasks_only(gateway: Gateway, sessio
             while "X-Seedgate-Charged" not in (answer := await caller.get(path + task_id)).headers:
                 await asyncio.sleep(0.05)
         assert answer.headers["X-Seedgate-Charged"] == charged
-    shown = run(gateway, "tasks", "show", after)["receipt"]
-    assert (shown["unit_price_micros"], shown["price_version"]) == (50_000, version["version"])
+    shown = run(gateway, "tasks", "show", after)
+    assert (shown["receipt"]["unit_price_micros"], shown["price_version"]) == (50_000, version["version"])
     run(gateway, "configuration", "reset", "listing.apixo/seedream-4-5.price", "--reason", "as before")
     assert run(gateway, "ledger", "check")["ok"]
 

@@ -34,8 +34,8 @@ async def test_documents_are_listed_and_name_this_gateway(gateway: Gateway, call
 async def test_other_methods_are_told_which_one_it_is(gateway: Gateway, caller: Caller) -> None:
     for method, path, allowed in (
         ("GET", "/api/v1/generateTask/seedream-4-5", "POST"),
-        ("POST", "/statusTask/seedream-4-5", "GET"),
-        ("DELETE", "/apikeys/current-balance", "GET"),
+        ("POST", "/statusTask/seedream-4-5", "DELETE, GET"),
+        ("PUT", "/apikeys/current-balance", "GET"),
     ):
         async with caller.session.request(method, gateway.url + path) as response:
             assert (response.status, response.headers["allow"]) == (405, allowed)

@@ -13,7 +13,7 @@ from faults import definition, everything, mutants, proxied
 from test_work import Bench
 from world import PRICE, World
 
-from seedgate.domain.admission import Code
+from seedgate.domain.admission import Code, Memory
 from seedgate.domain.errors import Unavailable
 from seedgate.domain.reason import Reason
 from seedgate.store import accept, cancel, finish, slots, upkeep
@@ -32,9 +32,10 @@ async def _t1(world: World) -> Step:
         world.task(account, key, pictures=2, slots=2, idempotency_key=f"r\n{n}", fingerprint=b"f" * 32)
         for n in range(3)
     ]
+    tasks.append(world.task(account, key, idempotency_key="r\t4", memory=Memory.FRESH, fingerprint=b"f" * 32))
 
     async def accept(through: World) -> object:
-        return [verdict.code for verdict in await through.accept(*tasks)] == [Code.ACCEPTED] * 3
+        return [verdict.code for verdict in await through.accept(*tasks)] == [Code.ACCEPTED] * 4
 
     return accept
 
@@ -271,7 +272,7 @@ async def test_a_lost_commit_is_done_once(name: str, lose: str, world: World, ds
             assert await step(through)
             assert proxy.lost.is_set()
     tables = await everything(world)
-    assert len(tables["task"]) == (3 if name == "accept_tasks" else 2)
+    assert len(tables["task"]) == (4 if name == "accept_tasks" else 2)
     assert await world.findings() == []
 
 

@@ -20,7 +20,7 @@ from seedgate.domain.quota import Quota
 from seedgate.domain.reference import MAX_IMAGE_BYTES
 from seedgate.store.slots import Picture, StoredReference, keep_images, record_references
 from seedgate.tasks.own_files import OwnFiles
-from seedgate.tasks.upkeep import ORPHAN_AGE, Upkeep
+from seedgate.tasks.upkeep import ORPHAN_AGE, Ages, Upkeep
 
 
 def picture(colour: str = "teal", kind: str = "PNG", size: tuple[int, int] = (60, 40)) -> bytes:
@@ -187,7 +187,7 @@ def _upkeep(api: Api) -> Upkeep:
         blobs=api.blobs,
         references=api.shelf,
         incoming=api.data / "incoming",
-        results_age=timedelta(days=15),
+        ages=Ages(results=timedelta(days=15), prompts=timedelta(days=15), tasks=timedelta(days=90)),
         deadline=timedelta(minutes=3),
     )
 

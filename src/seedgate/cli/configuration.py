@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import numbers, output
 from seedgate.cli.ground import on_ground, operator
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
@@ -20,7 +20,7 @@ Prefix = Annotated[str, typer.Argument(metavar="[BEGINNING]", help="Only names t
 OnlyName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only of this name.")]
 Text = Annotated[str, typer.Argument(metavar="VALUE", help="on, off, a number, an amount …")]
 Reason = Annotated[str, typer.Option("--reason", help="Kept with the change.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")]
+Limit = Annotated[int, typer.Option("--limit", help="How many, newest first.", **numbers.whole(1, 1000))]
 
 
 @configuration.command("show")

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import numbers, output
 from seedgate.cli.ground import on_ground, operator
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
@@ -64,7 +64,10 @@ Since = Annotated[
 Until = Annotated[
     datetime | None, typer.Option("--until", metavar="DATE", parser=_moment, help="Before this date or time, UTC.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="How many entries. [20; all with a date]")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", help="How many entries. [20; all with a date]", **numbers.whole(1, 2_147_483_647)),
+]
 Csv = Annotated[bool, typer.Option("--csv", help="CSV for a spreadsheet, on standard output.")]
 
 

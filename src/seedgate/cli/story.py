@@ -19,7 +19,7 @@ from seedgate.store.details import Details, read_details
 from seedgate.store.operations import account_names
 from seedgate.store.tasks import show_task
 
-_RECEIPT = ("unit_price_micros", "price_version", "held_micros", "charged_micros", "released_micros")
+_RECEIPT = ("unit_price_micros", "held_micros", "charged_micros", "released_micros")
 _LINES = ("picture", "charged", "released", "delivered_by", "attempt", "reason", "message")
 _CAPABILITY = re.compile(r"(?<=/files/)[0-9A-Za-z]{22}(?=\.)")
 _EVENTS = {
@@ -77,6 +77,7 @@ async def read_story(database: Database, task_id: UUID, *, with_prompt: bool) ->
         "slots": [slot | {"state": SlotState(slot["state"]).name.lower()} for slot in rows["slots"]],
         "attempts": rows["attempts"],
         "images": rows["images"],
+        "price_version": task["price_version"],
         "receipt": _receipt(details) | {"postings": [_posting(p) for p in rows["postings"]]},
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from seedgate.dialect import Answer
+from seedgate.domain.errors import InvalidRequest
 from seedgate.domain.money import dollars
 from seedgate.tasks.submit import Quote
 from seedgate.web.refusals import NOTHING_CHARGED, Headers
@@ -15,8 +16,16 @@ MARKS: Headers = ((b"x-seedgate-dry-run", b"1"), NOTHING_CHARGED)
 
 
 def asked(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the request is a dry run."""
-    return headers.get(HEADER, b"").strip().lower() in {b"1", b"true"}
+    """Whether the request is a dry run. Raises InvalidRequest for any other word: what was meant would be paid."""
+    said = headers.get(HEADER)
+    if said is None:
+        return False
+    word = said.strip().lower()
+    if word in {b"1", b"true"}:
+        return True
+    if word in {b"0", b"false"}:
+        return False
+    raise InvalidRequest("X-Seedgate-Dry-Run must be 1 or 0", param="X-Seedgate-Dry-Run")
 
 
 def render(quote: Quote, *, available_micros: int) -> Answer:

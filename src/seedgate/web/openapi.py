@@ -10,13 +10,16 @@ from starlette.responses import JSONResponse, Response
 
 from seedgate.dialect import Dialect, Intent
 from seedgate.domain.errors import (
+    BudgetExceeded,
     Bug,
     ConcurrencyExceeded,
     Forbidden,
     InsufficientBalance,
     InvalidRequest,
     KeyReused,
+    Maintenance,
     NotFound,
+    QueueFull,
     RateLimited,
     SeedgateError,
     ShuttingDown,
@@ -26,13 +29,24 @@ from seedgate.domain.errors import (
     UnknownModel,
 )
 from seedgate.interface import Interface, Operation, Parameter, Reply
+from seedgate.web import refusals
 from seedgate.web.dispatch import MAX_IDEMPOTENCY_KEY
 
 _REFERENCE = "#/components/schemas/{name}"
 _REQUEST_ID = {"X-Request-Id": "Names this answer; quote it when you ask about it."}
 _REPLAYED = {"Idempotency-Replayed": "`true` where the answer is an earlier submit's, under the same key."}
-_HEADERS = {b"retry-after": "Seconds to wait before it is worth asking again."}
+_HEADERS = {
+    b"retry-after": "Seconds to wait before it is worth asking again, from 1 to 59.",
+    b"retry-after-ms": "The same in milliseconds.",
+    b"x-should-retry": "`false` where the same request will be refused again.",
+    b"x-seedgate-charged": "Micro-dollars that were charged: 0.",
+}
 """Of refusals, beside the request id."""
+_CHARGED = {"X-Seedgate-Charged": "Micro-dollars that the task was charged, once it has ended."}
+_DRY_RUN = (
+    "\n\nWith `X-Seedgate-Dry-Run: 1` the answer is what the submit would cost and become, in a form of our own: price,"
+    " who would serve it, the request as it is understood and every change to it. Nothing is held, stored or started."
+)
 _IDEMPOTENCY = Parameter(
     name="Idempotency-Key",
     where="header",
@@ -43,7 +57,13 @@ _IDEMPOTENCY = Parameter(
 )
 
 # What the fast path answers whatever the dialect, one of each kind.
-_ALWAYS: Sequence[SeedgateError] = (Unauthenticated(), Unavailable(retry_after_s=1), Bug())
+_ALWAYS: Sequence[SeedgateError] = (
+    Unauthenticated(),
+    RateLimited(retry_after_s=1),
+    Unavailable(retry_after_s=1),
+    Bug(),
+)
+_LOOKED_UP: Sequence[SeedgateError] = (InvalidRequest(), UnknownModel(), NotFound())
 _ERRORS: Mapping[Intent, Sequence[SeedgateError]] = {
     Intent.SUBMIT: (
         InvalidRequest(),
@@ -52,11 +72,14 @@ _ERRORS: Mapping[Intent, Sequence[SeedgateError]] = {
         KeyReused(),
         Forbidden(),
         InsufficientBalance(),
-        RateLimited(retry_after_s=1),
+        BudgetExceeded(),
         ConcurrencyExceeded(retry_after_s=1),
+        QueueFull(retry_after_s=1),
+        Maintenance(retry_after_s=1),
         ShuttingDown(retry_after_s=1),
     ),
-    Intent.STATUS: (InvalidRequest(), UnknownModel(), NotFound()),
+    Intent.STATUS: _LOOKED_UP,
+    Intent.CANCEL: _LOOKED_UP,
     Intent.BALANCE: (),
 }
 
@@ -97,11 +120,12 @@ def describe(dialect: Dialect) -> Interface:
 
 def _complete(dialect: Dialect, interface: Interface, operation: Operation, intent: Intent) -> Operation:
     submits = intent is Intent.SUBMIT
-    added = _REQUEST_ID | _REPLAYED if submits else _REQUEST_ID
+    added = _REQUEST_ID | (_REPLAYED if submits else {} if intent is Intent.BALANCE else _CHARGED)
     replies = [replace(reply, headers={**reply.headers, **added}) for reply in operation.replies]
     return replace(
         operation,
         parameters=(*operation.parameters, _IDEMPOTENCY) if submits else operation.parameters,
+        description=operation.description + (_DRY_RUN if submits else ""),
         replies=(*replies, *_refusals(dialect, interface.error, (*_ERRORS[intent], *_ALWAYS))),
     )
 
@@ -111,7 +135,8 @@ def _refusals(dialect: Dialect, kind: Any, errors: Iterable[SeedgateError]) -> I
     by_status: dict[int, Reply] = {}
     for error in errors:
         answer = dialect.render_error(error, None)
-        headers = {name.decode().title(): _HEADERS[name] for name, _ in answer.headers if name in _HEADERS}
+        said = (name for name, _ in refusals.headers(error) if name in _HEADERS)
+        headers = {name.decode().title(): _HEADERS[name] for name in said}
         known = by_status.get(answer.status)
         by_status[answer.status] = Reply(
             status=answer.status,

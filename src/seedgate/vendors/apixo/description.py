@@ -132,6 +132,9 @@ _STATES = {
 _RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again; while the task is not done."}
 
 
+_TASK_ID = Parameter(name="taskId", where="query", summary="The task's id.", example=_CREATED["taskId"])
+
+
 def describe(offers: Mapping[str, Offer], *, bases: tuple[str, ...]) -> Interface:
     """The routes, for the offers by name. A listing that is switched off takes no submits, and so has no line."""
     names = tuple(name for name, offer in offers.items() if offer.listing.enabled)
@@ -142,7 +145,7 @@ def describe(offers: Mapping[str, Offer], *, bases: tuple[str, ...]) -> Interfac
         security={"bearer": {"type": "http", "scheme": "bearer"}},
         bases=bases,
         error=ErrorAnswer,
-        operations=(_submit(names, offers), _status(tuple(offers)), _balance()),
+        operations=(_submit(names, offers), _status(tuple(offers)), _cancel(tuple(offers)), _balance()),
     )
 
 
@@ -173,13 +176,23 @@ def _terms(offer: Offer) -> str:
 
 
 def _status(names: Sequence[str]) -> Operation:
-    task_id = Parameter(name="taskId", where="query", summary="The task's id.", example=_CREATED["taskId"])
     return Operation(
         method="GET",
         path="/statusTask/{model}",
         summary="Ask for a task's status",
-        parameters=(_model(names), task_id),
+        parameters=(_model(names), _TASK_ID),
         replies=(_ok("The task as it is now", StatusAnswer, _STATES, headers=_RETRY_AFTER),),
+    )
+
+
+def _cancel(names: Sequence[str]) -> Operation:
+    return Operation(
+        method="DELETE",
+        path="/statusTask/{model}",
+        summary="Cancel a task",
+        description="An extension. What nobody works on is released at once; what was delivered is kept and paid for.",
+        parameters=(_model(names), _TASK_ID),
+        replies=(_ok("The task as it is afterwards", StatusAnswer, _STATES, headers=_RETRY_AFTER),),
     )
 
 
