@@ -18,6 +18,7 @@ def main() -> int:
     """Measure, print, clean up. 1 when an answer, a task or the books were wrong; missed targets are only printed."""
     parser = argparse.ArgumentParser(prog="bench", description="The gateway against a bare Starlette echo.")
     parser.add_argument("--quick", action="store_true", help="less than 100 seconds in all")
+    parser.add_argument("--crowds", action="store_true", help="submits only: of one account, and of 10,000")
     parser.add_argument(
         "--json", action="store_true", help="the last line is one JSON object; the table goes to stderr"
     )
@@ -26,7 +27,8 @@ def main() -> int:
     _only_ours()
     with tempfile.TemporaryDirectory(prefix="seedgate-bench-") as folder:
         try:
-            said = asyncio.run(_until_told(run.QUICK if asked.quick else run.FULL, Path(folder)))
+            plan = run.CROWDS if asked.crowds else run.QUICK if asked.quick else run.FULL
+            said = asyncio.run(_until_told(plan, Path(folder)))
         except (KeyboardInterrupt, asyncio.CancelledError):
             return 130
     print(run.report(said), file=sys.stderr if asked.json else sys.stdout, flush=True)

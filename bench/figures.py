@@ -9,7 +9,8 @@ from bench.wrk import Load
 
 HEADLINE = 64
 """Connections whose ratio is the headline: few enough for a laptop, enough to fill batches."""
-TARGETS = {"submit": 0.45, "poll": 0.8}
+TARGETS = {"submit": 0.45, "submit_one": 0.3, "submit_many": 0.3, "poll": 0.8}
+"""Least ratios: at the headline's connections, or at whichever is worst where those are not measured."""
 BASELINE = "echo"
 GATEWAY = "gateway"
 
@@ -19,7 +20,7 @@ class Measured:
     """One side of one round."""
 
     kind: str
-    """submit or poll."""
+    """submit, poll, or a submit of one account alone (submit_one) or of very many (submit_many)."""
     side: str
     """echo or gateway."""
     connections: int
@@ -42,21 +43,22 @@ def ratios(measured: Sequence[Measured], kind: str, connections: int) -> list[fl
 def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     """Headline ratios, and per number of connections ratios and the gateway's p99."""
     said: dict[str, Any] = {}
-    for kind in TARGETS:
+    kinds = [kind for kind in TARGETS if any(each.kind == kind for each in measured)]
+    for kind in kinds:
         counts = sorted({each.connections for each in measured if each.kind == kind})
         each = {count: median(ratios(measured, kind, count)) for count in counts}
-        said[f"{kind}_ratio"] = round(each[HEADLINE], 3)
+        said[f"{kind}_ratio"] = round(each.get(HEADLINE, min(each.values())), 3)
         said[f"{kind}_ratios"] = {f"{count}": round(ratio, 3) for count, ratio in each.items()}
         p99s = {count: median(m.load.p99_ms for m in _of(measured, kind, GATEWAY, count)) for count in counts}
         said[f"{kind}_p99_ms"] = {f"{count}": round(p99, 2) for count, p99 in p99s.items()}
-    said["targets_reached"] = all(said[f"{kind}_ratio"] >= least for kind, least in TARGETS.items())
-    said["cases"] = [row for kind in TARGETS for row in _rows(measured, kind)]
+    said["targets_reached"] = all(said[f"{kind}_ratio"] >= TARGETS[kind] for kind in kinds)
+    said["cases"] = [row for kind in kinds for row in _rows(measured, kind)]
     return said
 
 
 def table(cases: Iterable[Mapping[str, Any]]) -> str:
     """The cases for people."""
-    form = "{:<15}{:>6}  {:<28}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}"
+    form = "{:<20}{:>6}  {:<28}{:>7}{:>9}{:>9}{:>9}{:>9}{:>9}"
     heads = ("case", "conns", "req/s median (min-max)", "ratio", "app us", "pg us", "p50 ms", "p99 ms", "mean ms")
     lines = [form.format(*heads)]
     for row in cases:

@@ -11,16 +11,17 @@ from pathlib import Path
 from uuid import UUID
 
 from bench import machine
-from seedgate.accounts.credits import grant
-from seedgate.accounts.issue import UNLIMITED, create_key
 from seedgate.compose.ground import Ground, open_ground
-from seedgate.ids import KeyKind
+from seedgate.ids import KeyKind, key_digest
 from seedgate.settings import load
 from seedgate.store import ledger
 from seedgate.store.embedded import EmbeddedServer
 
 ACCOUNTS = 200
+MANY = 10_000
 CREDIT_MICROS = 10**12
+# Every limit is on, and none is ever reached: what they cost is in every figure.
+RATE, TASKS, BUDGET_MICROS = 60_000_000, 1_000_000_000, 10**15
 WORKERS = 2
 LOOK_S = 0.25
 ENVIRONMENT = {
@@ -28,6 +29,9 @@ ENVIRONMENT = {
     "SEEDGATE_WORK__ENGINE_PROCESSES": "8",
     "SEEDGATE_WORK__DEADLINE_S": "86400",  # open tasks stay open while they are asked about
     "SEEDGATE_LOG_LEVEL": "warning",
+    # Far more waits here than anybody would let wait.
+    "SEEDGATE_LIMITS__MAX_WAITING": "1000000000",
+    "SEEDGATE_LIMITS__MAX_WAITING_PER_ACCOUNT": "1000000000",
 }
 SEEDGATE = f"{Path(sys.executable).with_name('seedgate')}"
 
@@ -40,6 +44,8 @@ class Gateway:
     folder: Path
     keys: dict[UUID, str]
     """By account."""
+    many: list[str]
+    """Keys of many more accounts; none where they are not measured."""
 
     @property
     def postgres(self) -> list[int]:
@@ -65,7 +71,10 @@ class Gateway:
         lines = []
         for condition in ("state >= 10", "state < 10"):
             rows = await self.ground.database.fetch(
-                f"SELECT id, account_id FROM task WHERE {condition} ORDER BY random() LIMIT $1", most // 2
+                f"SELECT id, account_id FROM task WHERE {condition} AND account_id = ANY ($2::uuid[])"
+                " ORDER BY random() LIMIT $1",
+                most // 2,
+                list(self.keys),
             )
             lines += [f"{row['id'].hex} {self.keys[row['account_id']]}" for row in rows]
         return lines
@@ -99,25 +108,63 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(folder: Path) -> AsyncIterator[Gateway]:
+async def open_gateway(folder: Path, *, many: bool = False) -> AsyncIterator[Gateway]:
     """A fresh installation in `folder`; nothing of it is left at the end, also where root's cluster lies elsewhere."""
     data = folder / "data"
     try:
         async with open_ground(load(None, data=data), migrating=True) as ground:
-            yield Gateway(ground=ground, folder=folder, keys=await _accounts(ground))
+            keys = await _accounts(ground, "caller", ACCOUNTS)
+            more = list((await _accounts(ground, "one of many", MANY)).values()) if many else []
+            yield Gateway(ground=ground, folder=folder, keys=keys, many=more)
     finally:
         EmbeddedServer.discard(data)
 
 
-async def _accounts(ground: Ground) -> dict[UUID, str]:
-    keys = {}
-    database, ids = ground.database, ground.ids
-    for number in range(ACCOUNTS):
-        account = f"caller {number}"
-        issued = await create_key(
-            database, ids, ground.secret, account=account, name="bench", kind=KeyKind.TEST, limits=UNLIMITED
+async def _accounts(ground: Ground, name: str, count: int) -> dict[UUID, str]:
+    """Accounts with a key and credit each, made in a few statements because there may be many."""
+    ids, pepper = ground.ids, ground.secret.derive("key pepper")
+    made = {ids.new(): ids.api_key(KeyKind.TEST) for _ in range(count)}
+    accounts, keys = list(made), [ids.new() for _ in made]
+    digests = [key_digest(pepper, key) for key in made.values()]
+    async with ground.database.write() as tx:
+        await tx.execute(
+            "INSERT INTO account (id, name, mode, submits_per_minute, concurrent_tasks)"
+            " SELECT u.id, $2 || ' ' || u.o, 'test', $3::int, $4::int"
+            " FROM unnest($1::uuid[]) WITH ORDINALITY u (id, o)",
+            accounts,
+            name,
+            RATE,
+            TASKS,
         )
-        keys[account] = issued.key
-        await grant(database, ids, account=account, amount_micros=CREDIT_MICROS, reason="bench", actor="bench")
-    rows = await database.fetch("SELECT id, name FROM account")
-    return {row["id"]: keys[row["name"]] for row in rows if row["name"] in keys}
+        await tx.execute(
+            "INSERT INTO api_key (id, account_id, kind, name)"
+            " SELECT *, 'test', 'bench' FROM unnest($1::uuid[], $2::uuid[])",
+            keys,
+            accounts,
+        )
+        await tx.execute(
+            "INSERT INTO key_secret (digest, key_id, prefix) SELECT *, 'sg_test_' FROM unnest($1::bytea[], $2::uuid[])",
+            digests,
+            keys,
+        )
+        await tx.execute(
+            "INSERT INTO key_state (key_id, account_id, submits_per_minute, concurrent_tasks, budget_micros)"
+            " SELECT *, $3::int, $4::int, $5::bigint FROM unnest($1::uuid[], $2::uuid[])",
+            keys,
+            accounts,
+            RATE,
+            TASKS,
+            BUDGET_MICROS,
+        )
+        await tx.execute(
+            "WITH granted AS (UPDATE account SET avail_micros = $3 WHERE id = ANY ($1::uuid[]) RETURNING id),"
+            " noted AS (INSERT INTO adjustment (id, account_id, entry, amount_micros, reason, actor)"
+            "   SELECT u.a, u.id, 4, $3, 'bench', 'bench' FROM unnest($1::uuid[], $2::uuid[]) u (id, a))"
+            " INSERT INTO posting (subject_id, entry, side, account_id, book, mode, amount_micros, at)"
+            " SELECT u.a, 4, s.side, u.id, s.book, 'test', s.sign * $3, seedgate_now()"
+            " FROM unnest($1::uuid[], $2::uuid[]) u (id, a), (VALUES (1, 4, -1), (2, 1, 1)) s (side, book, sign)",
+            accounts,
+            [ids.new() for _ in made],
+            CREDIT_MICROS,
+        )
+    return made

@@ -1,5 +1,6 @@
 -- What wrk sends: the same requests to whoever is measured. Arguments after the address:
 --   submit  PATH  KEYS   RUN    one key a line; prompts and idempotency keys are unique as long as RUN is
+--   balance PATH  KEYS   RUN    one key a line, asked for in turn
 --   poll    PATH  TASKS  RUN    "task key" a line, asked for in random order
 -- Requests are joined by hand: wrk.format costs more than the gateway's own parsing does.
 
@@ -34,9 +35,20 @@ local function polls(path, tasks, run)
   return function() return questions[math.random(#questions)] end
 end
 
+local function balances(path, keys)
+  local questions, number = {}, 0
+  local form = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n\r\n"
+  for i, key in ipairs(keys) do questions[i] = form:format(path, key) end
+  return function()
+    number = number + 1
+    return questions[number % #questions + 1]
+  end
+end
+
 function init(arguments)
   local kind, path, file, run = unpack(arguments)
-  request = (kind == "submit" and submits or polls)(path, read_lines(file), run)
+  local makes = { submit = submits, poll = polls, balance = balances }
+  request = makes[kind](path, read_lines(file), run)
 end
 
 function done(summary, latency)

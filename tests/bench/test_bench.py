@@ -56,3 +56,14 @@ def test_a_missed_target_is_said():
     rounds = [measured(kind, side, 100) for kind in ("submit", "poll") for side in ("echo", "gateway")]
     assert summary(rounds)["targets_reached"]
     assert not summary([*rounds[:3], measured("poll", "gateway", 79)])["targets_reached"]
+
+
+# If the mean of a crowd's cases were its headline, the worst of them would be seen by nobody.
+def test_a_case_without_the_headline_is_judged_by_its_worst():
+    rounds = []
+    for connections, gateway in ((32, 80), (256, 29)):
+        rounds.append(measured("submit_many", "echo", 100, connections=connections))
+        rounds.append(measured("submit_many", "gateway", gateway, connections=connections))
+    said = summary(rounds)
+    assert (said["submit_many_ratio"], said["targets_reached"]) == (0.29, False)
+    assert "submit_ratio" not in said
