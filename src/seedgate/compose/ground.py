@@ -10,13 +10,13 @@ from pathlib import Path
 from seedgate.accounts import secret
 from seedgate.backup.restore import refuse_unfinished
 from seedgate.clock import Clock
-from seedgate.domain.errors import BadSettings, NoPermission, NoSpace
+from seedgate.domain.errors import BadSettings, NoPermission, NoSpace, OperatorError
 from seedgate.ids import Ids
 from seedgate.settings import Settings
 from seedgate.store import migrate
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
-from seedgate.store.operations import read_server
+from seedgate.store.operations import read_secret_check, read_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,7 @@ async def open_ground(settings: Settings, *, migrating: bool) -> AsyncIterator[G
             await migrate.migrate(database)
         else:
             await migrate.check(database)
+        await _refuse_lost_secret(settings, data, database)
         installed = secret.load(data, given=settings.secret_key.get_secret_value(), file=settings.secret_key_file)
         ids = Ids()
         await secret.check(database, ids, installed)
@@ -99,6 +100,17 @@ async def open_ground(settings: Settings, *, migrating: bool) -> AsyncIterator[G
             clock=Clock(),
             embedded=reached.embedded,
         )
+
+
+async def _refuse_lost_secret(settings: Settings, data: Path, database: Database) -> None:
+    """A secret is made for a new database only: beside an old one it would be another's, and hide that one is lost."""
+    given = settings.secret_key.get_secret_value() or settings.secret_key_file
+    if given or (data / secret.FILE_NAME).exists() or await read_secret_check(database) is None:
+        return
+    raise OperatorError(
+        f"The secret of this installation is lost: there is no {data / secret.FILE_NAME}",
+        hint="Put it back from a backup, or name it with SEEDGATE_SECRET_KEY; without it no key is recognised.",
+    )
 
 
 def make_folder(path: Path) -> None:

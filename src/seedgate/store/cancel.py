@@ -28,6 +28,16 @@ async def cancel_task(
     return Unsettled(running=row["running"], in_doubt=row["in_doubt"]) if row["known"] else None
 
 
+async def open_of_frozen(lane: Connection, *, most: int) -> list[UUID]:
+    """Open tasks of frozen accounts whose cancellation nobody has asked for yet."""
+    rows = await lane.fetch(
+        "SELECT t.id FROM account a JOIN task t ON t.account_id = a.id"
+        " WHERE a.frozen AND a.open_holds > 0 AND t.state < 10 AND t.cancel_requested_at IS NULL LIMIT $1",
+        most,
+    )
+    return [row["id"] for row in rows]
+
+
 async def to_be_stopped(lane: Connection, worker_id: UUID) -> list[tuple[UUID, int]]:
     """The slots that this worker holds of tasks whose cancellation was asked for."""
     rows = await lane.fetch(

@@ -1,4 +1,5 @@
-"""Whatever nobody else moves: slots of dead workers, delays that are over, deadlines that have passed.
+"""Whatever nobody else moves: slots of dead workers, delays that are over, deadlines that have passed, and what frozen
+accounts have open.
 
 Any number of processes may sweep at the same time: every statement skips what another one has in its hands.
 """
@@ -11,7 +12,7 @@ from uuid import UUID
 from seedgate import log
 from seedgate.domain.reason import Reason
 from seedgate.domain.slot import MAX_LOSSES
-from seedgate.store import finish, slots
+from seedgate.store import cancel, finish, slots
 from seedgate.store.database import Database
 from seedgate.store.finish import SlotEnding
 from seedgate.tasks import presence
@@ -32,7 +33,7 @@ class Sweep:
         """One round; True when there is probably more to do."""
         done: dict[str, int] = {}
         failure: Exception | None = None
-        for step in (self._workers, self._delays, self._deadlines, self._losses):
+        for step in (self._workers, self._delays, self._deadlines, self._losses, self._frozen):
             try:
                 done[step.__name__.strip("_")] = await step()
             except Exception as error:  # noqa: BLE001 - no step waits for the one before it
@@ -59,6 +60,14 @@ class Sweep:
     async def _losses(self) -> int:
         lost = await finish.given_up(self.database.work_lane, max_losses=MAX_LOSSES, most=BATCH)
         return await self._end(lost, Reason.INTERNAL)
+
+    async def _frozen(self) -> int:
+        """What is open of an account that was frozen: nothing of it is begun, and what is delivered is paid for."""
+        lane = self.database.work_lane
+        found = await cancel.open_of_frozen(lane, most=BATCH)
+        for task_id in found:
+            await cancel.cancel_task(lane, task_id, account_id=None, listing_id=None, actor="frozen account")
+        return len(found)
 
     async def _end(self, places: Sequence[tuple[UUID, int]], reason: Reason) -> int:
         endings = [SlotEnding(task_id=task, ordinal=ordinal, epoch=None, reason=reason) for task, ordinal in places]
