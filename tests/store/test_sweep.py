@@ -23,7 +23,9 @@ async def test_a_frozen_account_has_its_open_tasks_called_off(world: World) -> N
     writes = Writes(world.database)
     await Sweep(database=world.database, writes=writes).turn()
     await writes.close()
-    rows = await world.database.fetch("SELECT id, state, cancel_requested_at IS NOT NULL AS asked FROM task ORDER BY id")
+    rows = await world.database.fetch(
+        "SELECT id, state, cancel_requested_at IS NOT NULL AS asked FROM task ORDER BY id"
+    )
     states = {row["id"]: (row["state"], row["asked"]) for row in rows}
     assert states.pop(claim.task_id) == (1, True)
     assert states.pop(kept.id) == (0, False)
