@@ -191,6 +191,7 @@ async def test_maintenance_and_switches_refuse_before_anything_is_held(
     gateway: Gateway, session: aiohttp.ClientSession
 ) -> None:
     caller = client(session, gateway, "--polls-per-minute", "unlimited")
+    first = await caller.submit(Idempotency_Key="before")
     run(gateway, "configuration", "set", "listing.apixo/seedream-5-0.enabled", "off", "--reason", "test")
     await caller.until(404, lambda: caller.submit(model="seedream-5-0"))
     run(gateway, "configuration", "reset", "listing.apixo/seedream-5-0.enabled", "--reason", "test")
@@ -200,6 +201,10 @@ async def test_maintenance_and_switches_refuse_before_anything_is_held(
     assert answer.json()["message"] == "Back at noon."
     assert answer.headers["Retry-After"] == "30"
     assert (await caller.get()).status == 200
+    # A lost answer is given again, also now; another body under its key is nothing that there was.
+    again = await caller.submit(Idempotency_Key="before")
+    assert (again.status, again.body) == (200, first.body)
+    assert (await caller.submit(OTHER, Idempotency_Key="before")).status == 503
     run(gateway, "configuration", "set", "maintenance", "off", "--reason", "test")
     await caller.until(200, caller.submit)
     history = run(gateway, "configuration", "history", "maintenance")["changes"]

@@ -106,6 +106,17 @@ async def accept(lane: Connection, batch: Sequence[NewTask], terms: Terms) -> li
     raise unknown
 
 
+async def recall(lane: Connection, task: NewTask) -> bytes | None:
+    """What an earlier submit with the same idempotency key and content was answered; None where there was none."""
+    rows = await lane.fetch_repeatable(
+        "SELECT answer FROM idempotency WHERE key_id = $1 AND key = $2 AND fingerprint = $3",
+        task.key_id,
+        task.idempotency_key,
+        task.fingerprint,
+    )
+    return rows[0]["answer"] if rows else None
+
+
 async def _written(lane: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these tasks exist. Waits for a server that is just coming back: its answer decides about money."""
     for _ in range(LOOK_UPS):

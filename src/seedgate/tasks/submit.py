@@ -26,7 +26,7 @@ from seedgate.domain.errors import (
 from seedgate.domain.image import ImageRequest, Route
 from seedgate.domain.listing import Listing
 from seedgate.ids import Ids
-from seedgate.store.accept import NewTask, Offer, Terms, Verdict, accept
+from seedgate.store.accept import NewTask, Offer, Terms, Verdict, accept, recall
 from seedgate.store.database import Database
 from seedgate.tasks.backlog import Backlog
 
@@ -81,6 +81,7 @@ class Submits:
             return await accept(database.write_lane, batch, terms)
 
         self._combine: Combiner[NewTask, Verdict] = Combiner(run, size_bytes=lambda task: task.size_bytes)
+        self._lookups = database.access_lane
         self._ids = ids
         self._lane = lane
         self._configuration = configuration
@@ -99,9 +100,17 @@ class Submits:
         Raises Maintenance, ListingOff, QueueFull, KeyReused, Forbidden, RateLimited, ConcurrencyExceeded,
         InsufficientBalance (nothing was written, nothing spent), or Unavailable.
         """
-        self.permit(submission, caller)
-        self._backlog.check(self._lane, caller.account_id)
-        verdict = await self._combine(self._task(submission, caller, render, asked))
+        task = self._task(submission, caller, render, asked)
+        try:
+            self.permit(submission, caller)
+            self._backlog.check(self._lane, caller.account_id)
+        except SeedgateError:
+            # Whoever lost the answer gets it, also when nobody would get a new one.
+            answer = await recall(self._lookups, task) if asked.key is not None else None
+            if answer is None:
+                raise
+            return Accepted(answer=answer, replayed=True)
+        verdict = await self._combine(task)
         if verdict.answer is None:
             raise _refusal(verdict)
         return Accepted(answer=verdict.answer, replayed=verdict.code is Code.REPLAY)
