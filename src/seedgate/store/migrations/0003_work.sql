@@ -133,28 +133,6 @@ BEGIN
      WHERE EXISTS (SELECT 1 FROM image i WHERE i.name = u.name AND i.task_id = u.task_id);
 END $$;
 
--- A slot back to the queue: after an engine crash under a living worker (counted), or handed back by a worker that leaves.
-CREATE FUNCTION return_slot(task_ uuid, ordinal_ smallint, epoch_ integer, crashed boolean, delay_s double precision)
-RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-    at timestamptz := seedgate_now();
-BEGIN
-    UPDATE slot s SET state = CASE WHEN delay_s > 0 THEN 0 ELSE 1 END, worker_id = NULL,
-           not_before = CASE WHEN delay_s > 0 THEN at + make_interval(secs => delay_s) END,
-           crashes = s.crashes + crashed::integer, handle = CASE WHEN crashed THEN NULL ELSE s.handle END
-     WHERE s.task_id = task_ AND s.ordinal = ordinal_ AND s.epoch = epoch_ AND s.state IN (2, 3);
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    UPDATE attempt a SET state = 'lost', ended_at = at, reason = CASE WHEN crashed THEN 'crashed' ELSE 'handed back' END
-     WHERE a.task_id = task_ AND a.slot = ordinal_ AND a.epoch = epoch_ AND a.ended_at IS NULL;
-    IF crashed THEN
-        INSERT INTO event (task_id, kind, ordinal, at) VALUES (task_, 4, ordinal_ * 1000000 + epoch_, at) ON CONFLICT DO NOTHING;
-    END IF;
-    PERFORM pg_notify('seedgate_slots', '');
-    RETURN true;
-END $$;
-
 -- References of a task once they are stored: writes them and unblocks the task's other slots.
 CREATE FUNCTION record_references(
     task_ uuid, epoch_ integer, originals text[], contents text[], formats text[], widths integer[], heights integer[],
@@ -183,47 +161,6 @@ RETURNS void LANGUAGE sql AS $$
     VALUES (worker_, host_, process_, seedgate_now() + make_interval(secs => lease_s))
     ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
 $$;
-
--- What dead workers left goes back to the queue: at most `most` slots of expired leases, or of the named workers, which
--- are known to be dead. A slot whose submission may have gone out, and would be paid for, is in doubt instead.
-CREATE FUNCTION sweep_workers(dead uuid[], most integer) RETURNS integer LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE
-    at timestamptz := seedgate_now();
-    gone uuid[];
-    moved integer;
-BEGIN
-    SELECT array_agg(w.id) INTO gone
-      FROM (SELECT id FROM worker WHERE lease_until < at OR id = ANY (dead) FOR UPDATE SKIP LOCKED) w;
-    IF gone IS NULL THEN
-        RETURN 0;
-    END IF;
-    WITH held AS (
-        SELECT task_id, ordinal, epoch FROM slot WHERE worker_id = ANY (gone)
-         ORDER BY task_id, ordinal LIMIT most FOR UPDATE SKIP LOCKED),
-    lost AS (
-        UPDATE attempt a
-           SET state = CASE WHEN a.state = 'intent' AND NOT a.rerun_is_free THEN 'in_doubt' ELSE 'lost' END,
-               ended_at = CASE WHEN a.state = 'intent' AND NOT a.rerun_is_free THEN NULL ELSE at END
-          FROM held h
-         WHERE a.task_id = h.task_id AND a.slot = h.ordinal AND a.epoch = h.epoch AND a.ended_at IS NULL
-        RETURNING a.task_id, a.slot, a.state, a.rerun_is_free),
-    back AS (
-        UPDATE slot s SET worker_id = NULL, losses = s.losses + 1,
-               state = CASE l.state WHEN 'in_doubt' THEN 4 ELSE 1 END,
-               handle = CASE WHEN l.rerun_is_free THEN NULL ELSE s.handle END
-          FROM held h LEFT JOIN lost l ON l.task_id = h.task_id AND l.slot = h.ordinal
-         WHERE s.task_id = h.task_id AND s.ordinal = h.ordinal
-        RETURNING s.task_id, s.ordinal, s.epoch),
-    noted AS (
-        INSERT INTO event (task_id, kind, ordinal, at) SELECT task_id, 3, ordinal * 1000000 + epoch, at FROM back ON CONFLICT DO NOTHING)
-    SELECT count(*) INTO moved FROM back;
-    DELETE FROM worker w WHERE w.id = ANY (gone) AND NOT EXISTS (SELECT 1 FROM slot s WHERE s.worker_id = w.id);
-    IF moved > 0 THEN
-        PERFORM pg_notify('seedgate_slots', '');
-    END IF;
-    RETURN moved;
-END $$;
 
 -- Delayed slots whose time has come.
 CREATE FUNCTION wake_delayed(most integer) RETURNS integer LANGUAGE plpgsql AS $$

@@ -49,9 +49,9 @@ BEGIN
     END IF;
 END $$;
 
--- As it was, but in T4's order of locks, since it may end a task; and what an engine was given is not kept as a handle,
--- because nothing of it goes on.
-CREATE OR REPLACE FUNCTION return_slot(
+-- A slot back to the queue: after an engine crash under a living worker (counted), or handed back by a worker that leaves.
+-- In T4's order of locks, since it may end a task. What an engine was given is not kept as a handle: nothing of it goes on.
+CREATE FUNCTION return_slot(
     task_ uuid, ordinal_ smallint, epoch_ integer, crashed boolean, delay_s double precision)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -79,9 +79,10 @@ BEGIN
     RETURN true;
 END $$;
 
--- As it was, but with the tasks locked first, for the same reason. Tasks that somebody has in his hands are left to the
--- next sweep; their slots are then waited for, as T4 waits, and no longer.
-CREATE OR REPLACE FUNCTION sweep_workers(dead uuid[], most integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- What dead workers left goes back to the queue: at most `most` tasks of expired leases, or of the named workers, which
+-- are known to be dead. A slot whose submission may have gone out, and would be paid for, is in doubt instead. Tasks that
+-- somebody has in his hands are left to the next sweep; the slots of the others are waited for, as T4 waits.
+CREATE FUNCTION sweep_workers(dead uuid[], most integer) RETURNS integer LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     at timestamptz := seedgate_now();
