@@ -54,14 +54,20 @@ def test_without_a_key_only_a_young_retry_is_a_replay() -> None:
         return _request(number, 1, idempotency_key="=f", memory=memory)
 
     first = [submit(1, Memory.FRESH), submit(2, Memory.FRESH), submit(3, Memory.RETRY)]
-    decisions, books = admit(_books(), first, now_us=0)
+    start = 10 * RETRY_US
+    decisions, books = admit(_books(), first, now_us=start)
     assert [(d.code, d.task_id and d.task_id.int) for d in decisions] == [
         (Code.ACCEPTED, 1),
         (Code.ACCEPTED, 2),
         (Code.REPLAY, 2),
     ]
-    (young,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=RETRY_US - 1)
-    (old,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=RETRY_US)
+    # What was refused has no answer: its retry is a submit of its own, and not given the earlier one's.
+    broke = replace(books, accounts={ACCOUNT: replace(books.accounts[ACCOUNT], frozen=True)})
+    _, spoilt = admit(broke, [submit(5, Memory.FRESH)], now_us=start + 1)
+    (own,), _ = admit(replace(spoilt, accounts=books.accounts), [submit(6, Memory.RETRY)], now_us=start + 2)
+    assert (own.code, own.task_id) == (Code.ACCEPTED, UUID(int=6))
+    (young,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=start + RETRY_US - 1)
+    (old,), _ = admit(books, [submit(4, Memory.RETRY)], now_us=start + RETRY_US)
     assert (young.code, old.code) == (Code.REPLAY, Code.ACCEPTED)
 
 
@@ -87,6 +93,14 @@ def test_what_is_available_and_held_stays_the_same(
     assert concurrent is None or len(taken) <= concurrent
     assert per_minute is None or len(taken) <= per_minute
     assert len({r.idempotency_key for r in taken if r.idempotency_key}) == sum(bool(r.idempotency_key) for r in taken)
+
+
+# If this failed, a clock that is set back would lock everybody out for as long as it was wrong.
+def test_a_clock_that_is_set_back_costs_a_minute_at_most() -> None:
+    verdict = gcra(tat_us=10 * MINUTE_US, now_us=0, per_minute=60)
+    assert 0 < verdict.wait_us <= MINUTE_US
+    assert gcra(tat_us=10 * MINUTE_US, now_us=verdict.wait_us + MINUTE_US, per_minute=60).allowed is False
+    assert gcra(tat_us=MINUTE_US, now_us=MINUTE_US, per_minute=60).allowed
 
 
 # If this failed, a key could submit more in some minute than it may.

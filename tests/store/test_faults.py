@@ -32,10 +32,13 @@ async def _t1(world: World) -> Step:
         world.task(account, key, pictures=2, slots=2, idempotency_key=f"r\n{n}", fingerprint=b"f" * 32)
         for n in range(3)
     ]
-    tasks.append(world.task(account, key, idempotency_key="r\t4", memory=Memory.FRESH, fingerprint=b"f" * 32))
+    # One that is remembered by its content, and one that is refused after it.
+    for price in (PRICE, 10**12):
+        fresh = {"idempotency_key": "r\t4", "memory": Memory.FRESH, "fingerprint": b"f" * 32}
+        tasks.append(world.task(account, key, unit_price_micros=price, **fresh))
 
     async def accept(through: World) -> object:
-        return [verdict.code for verdict in await through.accept(*tasks)] == [Code.ACCEPTED] * 4
+        return [verdict.code for verdict in await through.accept(*tasks)] == [Code.ACCEPTED] * 4 + [Code.BALANCE]
 
     return accept
 

@@ -15,6 +15,8 @@ BUGS = {
     "I1": "UPDATE account SET avail_micros = avail_micros + 1",
     "I1 sum": "UPDATE posting SET amount_micros = amount_micros + 1 WHERE entry = 2 AND side = 2",
     "I1 mode": "UPDATE posting SET mode = 'live' WHERE entry = 3",
+    "I1 adjustment": "UPDATE adjustment SET amount_micros = amount_micros + 1",
+    "I9": "UPDATE idempotency SET task_id = gen_random_uuid()",
     "I3": "DELETE FROM posting WHERE entry = 1",
     "I4": "DELETE FROM posting WHERE entry = 3",
     "I3 retired": "DELETE FROM task WHERE state = 10",
@@ -64,7 +66,7 @@ async def _history(world: World) -> None:
     await bench.attempt(claims[0])
     for claim in claims[1:]:
         await bench.finish(claim, Reason.INTERNAL)
-    await world.accept(world.task(account, key))
+    await world.accept(world.task(account, key, idempotency_key="r\nk", fingerprint=b"f" * 32))
 
 
 # If this failed, `ledger check` could say that the books are right when they are not.

@@ -26,6 +26,7 @@ MAX_RATE = 60_000_000
 MAX_TASKS = 1_000_000_000
 MAX_MODELS = 100
 MAX_OVERLAP = timedelta(days=30)
+_TAKEN = re.compile(r"[0-9a-f-]{32,36}|sg_(live|test|dev)_.*", re.IGNORECASE)
 _MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _GRANT_KEY = "development credit"
 
@@ -64,8 +65,10 @@ async def create_key(
     Raises InvalidRequest when the account has a key of that name or a limit is none, Forbidden when the account is of
     the other mode.
     """
-    if not all(0 < len(text) <= MAX_NAME for text in (account, name)):
-        raise InvalidRequest(f"A name has 1 to {MAX_NAME} characters", param="name")
+    if not all(0 < len(text) <= MAX_NAME and text.isprintable() for text in (account, name)):
+        raise InvalidRequest(f"A name has 1 to {MAX_NAME} printable characters", param="name")
+    if _TAKEN.fullmatch(name):
+        raise InvalidRequest("A key's name must not look like the id or the beginning of a key", param="name")
     check_limits(limits)
     mode = "live" if kind is KeyKind.LIVE else "test"
     try:
@@ -91,8 +94,9 @@ async def rotate_key(
         raise InvalidRequest(f"The overlap is at most {MAX_OVERLAP.days} days", param="overlap")
     async with database.write() as tx:
         match = await _the_key(tx, wanted, account_id)
-        if match.revoked_at is not None:
-            raise InvalidRequest(f"The key {match.name!r} is revoked; make another", param="key")
+        if match.revoked_at is not None or match.expired:
+            over = "expired" if match.revoked_at is None else "revoked"
+            raise InvalidRequest(f"The key {match.name!r} is {over}; make another", param="key")
         key = ids.api_key(KeyKind(match.kind))
         await access.retire_secrets(tx, match.key_id, overlap=overlap)
         await access.add_secret(tx, match.key_id, prefix=key_prefix(key), digest=_digest(secret, key))
@@ -115,7 +119,8 @@ def check_limits(limits: KeyLimits) -> None:
     _check_number("submits_per_minute", limits.submits_per_minute, MAX_RATE)
     _check_number("concurrent_tasks", limits.concurrent_tasks, MAX_TASKS)
     _check_number("polls_per_minute", limits.polls_per_minute, MAX_RATE)
-    _check_number("budget_micros", limits.budget_micros, MAX_AMOUNT_MICROS)
+    if limits.budget_micros is not None and not 0 <= limits.budget_micros <= MAX_AMOUNT_MICROS:
+        raise InvalidRequest("A budget is an amount of at most a billion dollars", param="budget")
     if limits.models is not None:
         check_models(limits.models)
     if limits.expires_at is not None and limits.expires_at.tzinfo is None:

@@ -138,11 +138,11 @@ def _admit_one(books: Books, request: Request, now_us: int, defaults: Defaults) 
     refusal = _refusal(account, key, request.amount_micros, defaults)
     if refusal is not None:
         room = _room(account, key, now_us, defaults) if refusal is Code.CONCURRENCY else None
-        return Decision(code=refusal, room=room), books
+        return Decision(code=refusal, room=room), _spoil(books, request)
     rates = _rates(account, key, now_us, defaults)
     if rates.wait_us > 0:
         room = _room(account, key, now_us, defaults)
-        return Decision(code=Code.RATE, wait_us=rates.wait_us, room=room), books
+        return Decision(code=Code.RATE, wait_us=rates.wait_us, room=room), _spoil(books, request)
     return Decision(code=Code.ACCEPTED, task_id=request.task_id), _take(books, request, rates, now_us)
 
 
@@ -154,6 +154,14 @@ def _remembered(books: Books, request: Request, now_us: int) -> Stored | None:
     if stored is not None and request.memory is Memory.RETRY and stored.at_us <= now_us - RETRY_US:
         return None
     return stored
+
+
+def _spoil(books: Books, request: Request) -> Books:
+    """What was asked for anew and refused has no answer: a retry of it must not be given an earlier one's."""
+    place = (request.key_id, request.idempotency_key or "")
+    if request.memory is not Memory.FRESH or place not in books.idempotency:
+        return books
+    return replace(books, idempotency={**books.idempotency, place: replace(books.idempotency[place], at_us=0)})
 
 
 def _refusal(account: AccountState, key: KeyState, amount_micros: int, defaults: Defaults) -> Code | None:

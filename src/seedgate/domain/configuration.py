@@ -24,8 +24,10 @@ Value = str | int | bool | tuple[str, ...]
 
 MAX_NAME = 400
 MAX_SENTENCE = 200
+MAX_COUNT = 1_000_000_000
 _MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_WORDS = {"on": True, "true": True, "off": False, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,12 @@ def _number(most: int) -> Callable[[str], int]:
     return read
 
 
+def _capacity(text: str) -> int:
+    if _NUMBER.fullmatch(text) is None or int(text) > MAX_COUNT:
+        raise ValueError(f"a number from 0 (the lane stops) to {MAX_COUNT}; reset it for no bound")
+    return int(text)
+
+
 def _amount(text: str) -> int:
     try:
         return micros(text)
@@ -126,10 +134,9 @@ def _amount(text: str) -> int:
 
 
 def _switch(text: str) -> bool:
-    try:
-        return {"on": True, "true": True, "off": False, "false": False}[text.lower()]
-    except KeyError:
-        raise ValueError("on or off") from None
+    if text.lower() not in _WORDS:
+        raise ValueError("on or off")
+    return _WORDS[text.lower()]
 
 
 def _models(text: str) -> tuple[str, ...]:
@@ -147,15 +154,15 @@ def _route(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    if text.lower() in {"on", "off"}:
-        return text.lower()
+    if text.lower() in _WORDS:
+        return "on" if _WORDS[text.lower()] else "off"
     if not 0 < len(text) <= MAX_SENTENCE or not text.isprintable():
         raise ValueError(f"on, off, or a printable sentence of at most {MAX_SENTENCE} characters")
     return text
 
 
 _RATE = _number(60_000_000)
-_COUNT = _number(1_000_000_000)
+_COUNT = _number(MAX_COUNT)
 
 KNOBS: Mapping[str, Mapping[str, Callable[[str], Value]]] = {
     "": {"maintenance": _sentence},
@@ -184,7 +191,7 @@ KNOBS: Mapping[str, Mapping[str, Callable[[str], Value]]] = {
         "route": _route,
         "manages_keys": _switch,
     },
-    "lane": {"capacity": _COUNT, "max_waiting": _COUNT},
+    "lane": {"capacity": _capacity, "max_waiting": _COUNT},
 }
 """By kind and knob: what reads a value, and raises ValueError with the form that it must have."""
 

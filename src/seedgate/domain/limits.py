@@ -44,7 +44,7 @@ class Verdict:
 def gcra(*, tat_us: int, now_us: int, per_minute: int) -> Verdict:
     """Ask for one request at `now_us`: a burst of `per_minute` at once, then one every 1/per_minute of a minute."""
     emission_us = MINUTE_US // per_minute
-    earned = max(tat_us, now_us) + emission_us
+    earned = _at_most_full(tat_us, now_us) + emission_us
     excess = earned - now_us - emission_us * per_minute
     return Verdict(tat_us=tat_us, wait_us=excess) if excess > 0 else Verdict(tat_us=earned)
 
@@ -52,7 +52,12 @@ def gcra(*, tat_us: int, now_us: int, per_minute: int) -> Verdict:
 def left(*, tat_us: int, now_us: int, per_minute: int) -> int:
     """How many requests would be allowed at once at `now_us`."""
     emission_us = MINUTE_US // per_minute
-    return max(0, (now_us + emission_us * per_minute - max(tat_us, now_us)) // emission_us)
+    return max(0, (now_us + emission_us * per_minute - _at_most_full(tat_us, now_us)) // emission_us)
+
+
+def _at_most_full(tat_us: int, now_us: int) -> int:
+    """A bucket is never fuller than a minute: a time further ahead is from before the clock was set back."""
+    return max(min(tat_us, now_us + MINUTE_US), now_us)
 
 
 def nearest(limits: Iterable[tuple[int | None, int]]) -> tuple[int | None, int | None]:

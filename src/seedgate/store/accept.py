@@ -121,7 +121,7 @@ async def _written(lane: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these tasks exist. Waits for a server that is just coming back: its answer decides about money."""
     for _ in range(LOOK_UPS):
         try:
-            return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
+            raise OutcomeUnknown
         except Unavailable:
             await asyncio.sleep(LOOK_UP_PAUSE_S)
     return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}

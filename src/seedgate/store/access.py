@@ -53,6 +53,7 @@ class KeyMatch:
     kind: str
     name: str
     revoked_at: datetime | None
+    expired: bool
 
 
 _USABLE = (
@@ -153,7 +154,8 @@ async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> 
     At most a few: whoever names a key in a way that fits several is told so.
     """
     rows = await tx.fetch(
-        "SELECT k.id AS key_id, k.account_id, k.kind, k.name, k.revoked_at FROM api_key k"
+        "SELECT k.id AS key_id, k.account_id, k.kind, k.name, k.revoked_at, k.expires_at <= seedgate_now() AS expired"
+        " FROM api_key k"
         " WHERE ($2::uuid IS NULL OR k.account_id = $2) AND (replace(k.id::text, '-', '') = replace(lower($1), '-', '')"
         "  OR (k.revoked_at IS NULL AND (k.name = $1 OR EXISTS"
         "   (SELECT 1 FROM key_secret s WHERE s.key_id = k.id AND s.prefix = $1"
@@ -161,7 +163,9 @@ async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> 
         wanted,
         account_id,
     )
-    return [KeyMatch(**row) for row in rows]
+    found = [KeyMatch(**row | {"expired": bool(row["expired"])}) for row in map(dict, rows)]
+    exact = [match for match in found if match.key_id.hex == wanted.lower().replace("-", "")]
+    return exact or found
 
 
 async def list_keys(database: Database, *, account_id: UUID | None = None) -> list[dict[str, object]]:

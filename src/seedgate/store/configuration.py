@@ -65,7 +65,6 @@ async def apply(tx: Tx, about: Target, subject: str | UUID, value: Value | None)
     """Set the column that the target stands for, where it stands for one; None is the default."""
     sql = _COLUMNS.get((about.kind, about.knob))
     if sql is not None:
-        # A lane that may do nothing is a lane that is stopped: only there 0 means 0.
         await tx.execute(sql, subject, list(value) if isinstance(value, tuple) else value)
 
 

@@ -23,6 +23,14 @@ SELECT p.subject_id::text AS subject, p.mode AS detail
   LEFT JOIN account a ON a.id = p.account_id
  WHERE a.mode IS DISTINCT FROM p.mode;
 
+-- I1 adjustment: every grant and debit was written down with its reason, and every one that was written was posted
+SELECT coalesce(a.id, p.subject_id)::text AS subject,
+       format('adjustment %s, posted %s', a.amount_micros, p.amount_micros) AS detail
+  FROM adjustment a
+  FULL JOIN (SELECT * FROM posting WHERE entry IN (4, 5) AND side = 2) p ON p.subject_id = a.id
+ WHERE a.id IS NULL OR p.subject_id IS NULL
+    OR a.amount_micros <> p.amount_micros OR a.account_id <> p.account_id OR a.entry <> p.entry;
+
 -- I2: no balance is negative
 SELECT id::text AS subject, format('avail %s held %s', avail_micros, held_micros) AS detail
   FROM account
@@ -118,6 +126,14 @@ SELECT s.task_id::text, format('slot %s held by %s', s.ordinal, s.worker_id)
 SELECT s.task_id::text AS subject, format('slot %s in state %s', s.ordinal, s.state) AS detail
   FROM slot s JOIN task t ON t.id = s.task_id
  WHERE t.cancel_requested_at IS NOT NULL AND s.state IN (0, 1) AND s.handle IS NULL;
+
+-- I9: every idempotency key names a task of its own API key, unless the task was deleted after its days
+SELECT i.task_id::text AS subject, format('key %s', i.key_id) AS detail
+  FROM idempotency i
+  JOIN key_state k ON k.key_id = i.key_id
+  LEFT JOIN task t ON t.id = i.task_id
+ WHERE t.key_id IS DISTINCT FROM i.key_id
+   AND NOT EXISTS (SELECT 1 FROM retired_task r WHERE r.account_id = k.account_id AND r.task_id = i.task_id);
 
 -- I14: every ended task has exactly one end, and no open one has any
 SELECT t.id::text AS subject, format('state %s, %s ends', t.state, e.n) AS detail

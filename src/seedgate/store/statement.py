@@ -1,8 +1,9 @@
 """An account's entries in order of time, and its balance at any moment.
 
 There is no index on the postings' account or time: it would be paid for by every submit. An account's entries are found
-through its tasks (`task_by_account`) and adjustments; the time is filtered, since a task may end long after its id was
-made. So a statement reads all entries of its account, 0.35 s for 1.5 million postings, and sorts those it shows.
+through its tasks (`task_by_account`), those that were deleted, and adjustments; the time is filtered, since a task may
+end long after its id was made. So a statement reads all entries of its account, 0.35 s for 1.5 million postings, and
+sorts those it shows.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ END = Position(datetime(9999, 12, 31, tzinfo=UTC), UUID(int=0), 0)
 
 _FROM = (
     "(SELECT id, NULL AS reason, NULL AS actor FROM task WHERE account_id = $1"
+    " UNION ALL SELECT task_id, NULL, NULL FROM retired_task WHERE account_id = $1"
     " UNION ALL SELECT id, reason, actor FROM adjustment WHERE account_id = $1) s"
     " JOIN posting p ON p.subject_id = s.id AND p.side = 2"
     " WHERE p.at >= $2 AND (p.at, p.subject_id, p.entry) >= ($2, $3::uuid, $4::int)"

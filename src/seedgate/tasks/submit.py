@@ -140,7 +140,9 @@ class Submits:
         task_id = self._ids.new()
         request = msgspec.json.encode(image)
         changes = msgspec.json.encode(submission.changes)
-        fingerprint = _fingerprint(submission, request, changes)
+        # Of what the caller said: a key whose route is changed meanwhile must not make its repetition another request.
+        said = request if image is submission.image else msgspec.json.encode(submission.image)
+        fingerprint = _fingerprint(submission, said, changes)
         named = asked.key is not None
         return NewTask(
             id=task_id,

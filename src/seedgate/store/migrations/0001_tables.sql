@@ -67,7 +67,8 @@ CREATE TABLE key_secret (
 CREATE INDEX key_secret_by_key ON key_secret (key_id);
 
 -- What a submit changes of a key, apart from `api_key` so that the row stays narrow and its updates stay on its page.
--- `spent_micros` is what its open tasks hold and its ended tasks were charged. A limit of NULL is the default.
+-- `spent_micros` is what its open tasks hold and its ended tasks were charged. A limit of NULL is the default, 0 is none;
+-- a budget of NULL is none, 0 is nothing.
 CREATE TABLE key_state (
     key_id uuid PRIMARY KEY REFERENCES api_key,
     account_id uuid NOT NULL REFERENCES account,

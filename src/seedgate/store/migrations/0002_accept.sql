@@ -6,7 +6,7 @@ CREATE FUNCTION seedgate_room(
     SELECT ARRAY[position_, r.most, r.remaining, t.most, t.remaining]
       FROM (SELECT 1) one
       LEFT JOIN LATERAL (
-          SELECT u.most, greatest(0, (now_us + u.pause * u.most - greatest(u.tat, now_us)) / u.pause)::integer AS remaining
+          SELECT u.most, greatest(0, (now_us + u.pause * u.most - greatest(least(u.tat, now_us + 60000000), now_us)) / u.pause)::integer AS remaining
             FROM (VALUES (acc_rate, acc_tat, 60000000 / acc_rate), (key_rate, key_tat, 60000000 / key_rate)) u (most, tat, pause)
            WHERE u.most IS NOT NULL ORDER BY remaining, u.most LIMIT 1) r ON true
       LEFT JOIN LATERAL (
@@ -39,7 +39,7 @@ DECLARE
     avail bigint[]; acc_open integer[]; acc_limit integer[]; acc_rate integer[]; acc_tat bigint[]; modes text[]; stopped boolean[];
     key_open integer[]; key_limit integer[]; rate integer[]; tat bigint[]; budget bigint[];
     spent bigint[]; acc_new integer[]; key_spent bigint[]; key_new integer[];
-    hit_fingerprints bytea[]; hit_index integer[]; last integer[];
+    hit_fingerprints bytea[]; hit_index integer[]; last integer[]; spoilt boolean[];
     a integer; k integer; o integer; h integer; amount bigint; acc_earned bigint; earned bigint; excess bigint;
 BEGIN
     -- The account's lock serialises everything of the account: money, limits, idempotency. Ascending order, so no deadlock.
@@ -75,6 +75,7 @@ BEGIN
     now_us := (extract(epoch FROM moment) * 1000000)::bigint;
     codes := array_fill(0, ARRAY[cardinality(ids)]);
     owners := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
+    spoilt := array_fill(NULL::boolean, ARRAY[cardinality(ids)]);
     last := owners;  -- the newest submit of the batch, up to each, that was accepted with the same idempotency key
     waits_us := array_fill(0::bigint, ARRAY[cardinality(ids)]);
     spent := array_fill(0::bigint, ARRAY[cardinality(accounts)]);
@@ -85,19 +86,21 @@ BEGIN
     FOR i IN 1 .. cardinality(ids) LOOP
         a := acc[i]; k := key_[i];
         o := last[dup[i]];
-        last[i] := o;
         IF memories[i] <> 1 THEN
+            last[i] := o;
             IF o IS NOT NULL THEN
                 owners[i] := o;
                 codes[i] := CASE WHEN fingerprints[o] = fingerprints[i] THEN 1 ELSE 2 END;
                 CONTINUE;
             END IF;
             h := hit_index[i];
-            IF h IS NOT NULL THEN
+            -- A submit of this batch that was asked for anew and refused has made what is stored useless to a retry.
+            IF h IS NOT NULL AND NOT coalesce(spoilt[dup[i]], false) THEN
                 codes[i] := CASE WHEN hit_fingerprints[h] = fingerprints[i] THEN 1 ELSE 2 END;
                 CONTINUE;
             END IF;
         END IF;
+        spoilt[i] := memories[i] = 1 OR coalesce(spoilt[dup[i]], false);
         IF stopped[a] THEN
             codes[i] := 3;
             CONTINUE;
@@ -115,8 +118,8 @@ BEGIN
                 CONTINUE;
             END IF;
             IF rate[k] IS NOT NULL OR acc_rate[a] IS NOT NULL THEN
-                acc_earned := greatest(acc_tat[a], now_us) + 60000000 / acc_rate[a];
-                earned := greatest(tat[k], now_us) + 60000000 / rate[k];
+                acc_earned := greatest(least(acc_tat[a], now_us + 60000000), now_us) + 60000000 / acc_rate[a];
+                earned := greatest(least(tat[k], now_us + 60000000), now_us) + 60000000 / rate[k];
                 excess := greatest(acc_earned - now_us - 60000000 / acc_rate[a] * acc_rate[a],
                                    earned - now_us - 60000000 / rate[k] * rate[k]);
                 IF excess > 0 THEN
@@ -139,6 +142,7 @@ BEGIN
         key_new[k] := key_new[k] + 1;
         owners[i] := i;
         last[i] := i;
+        spoilt[i] := false;
     END LOOP;
 
     INSERT INTO task (id, account_id, key_id, mode, listing_id, listing_version, price_version, pictures, unit_price_micros,
@@ -169,6 +173,15 @@ BEGIN
          WHERE codes[u.o] = 0 AND u.i IS NOT NULL AND u.m > 0 ORDER BY u.k, u.i, u.o DESC
             ON CONFLICT (key_id, key) DO UPDATE
            SET fingerprint = excluded.fingerprint, task_id = excluded.task_id, answer = excluded.answer, at = excluded.at;
+    END IF;
+    -- What was asked for anew and refused has no answer: a retry of it must not be given an earlier one's.
+    IF 2 < ANY (codes) AND 1 = ANY (memories) THEN
+        UPDATE idempotency d SET at = 'epoch'
+          FROM (SELECT DISTINCT ON (u.k, u.i) keys[u.k] AS key_id, u.i AS key, codes[u.o] AS code
+                  FROM unnest(key_, idem, memories) WITH ORDINALITY u (k, i, m, o)
+                 WHERE u.i IS NOT NULL AND (codes[u.o] = 0 AND u.m > 0 OR codes[u.o] > 2 AND u.m = 1)
+                 ORDER BY u.k, u.i, u.o DESC) s
+         WHERE s.code > 2 AND d.key_id = s.key_id AND d.key = s.key;
     END IF;
     UPDATE account SET avail_micros = avail_micros - spent[array_position(accounts, id)],
                        held_micros = held_micros + spent[array_position(accounts, id)],

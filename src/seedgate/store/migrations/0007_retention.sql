@@ -22,6 +22,13 @@ CREATE TABLE retirement (
     CHECK (charged_micros + released_micros = held_micros)
 );
 
+-- The ids of deleted tasks by account: a statement finds the postings of a task through it, as through the task before.
+CREATE TABLE retired_task (
+    account_id uuid NOT NULL,
+    task_id uuid NOT NULL,
+    PRIMARY KEY (account_id, task_id)
+);
+
 -- Remove what is personal of those of the tasks that have ended: prompt, addresses, what the caller wrote into unknown
 -- parameters. The rest of the request stays, and can be read as one. Returns how many had anything to remove.
 -- Lock: task; whoever changes its references or its delivery holds it too.
@@ -66,6 +73,7 @@ BEGIN
     SELECT ids[1], t.account_id, t.key_id, t.mode, count(*), sum(t.held_micros), sum(t.charged_micros),
            sum(t.released_micros), at
       FROM task t WHERE t.id = ANY (ids) GROUP BY t.account_id, t.key_id, t.mode;
+    INSERT INTO retired_task (account_id, task_id) SELECT t.account_id, t.id FROM task t WHERE t.id = ANY (ids);
     DELETE FROM slot WHERE task_id = ANY (ids);
     DELETE FROM attempt WHERE task_id = ANY (ids);
     DELETE FROM image WHERE task_id = ANY (ids);
