@@ -10,6 +10,7 @@ from kept import AGES, SECRET, House, digest
 from structlog.testing import capture_logs
 from world import PRICE
 
+from seedgate.accounts.statement import Scope, open_statement
 from seedgate.blobs import Blobs
 from seedgate.domain.change import Change
 from seedgate.domain.image import ImageRequest, Size
@@ -99,6 +100,11 @@ async def test_tasks_retire_and_the_books_still_prove(house: House) -> None:
     }
     assert left == {"task": 1, "slot": 1, "attempt": 0, "image": 0, "event": 0, "delivery": 0}
     assert [await house.world.balance(account) for account, _ in (first, second)] == balances
+    # And the account's statement still has every one of them.
+    async with open_statement(house.world.database, first[0], Scope(newest_first=False, limit=10_000)) as statement:
+        lines = [line async for line in statement.lines()]
+    assert len({line.movement.subject_id for line in lines} & set(ids)) == len(ids)
+    assert lines[-1].after.available_micros == balances[0][0]
     sums = await house.world.database.fetch(
         "SELECT key_id, sum(tasks)::int, sum(held_micros)::int, sum(charged_micros)::int FROM retirement GROUP BY key_id"
     )
