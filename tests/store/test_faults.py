@@ -300,7 +300,7 @@ async def test_a_server_that_stays_away_is_unavailable(world: World, dsn: Dsn, m
     with tempfile.TemporaryDirectory(prefix="sg") as folder:
         async with proxied(dsn, Path(folder)) as (proxy, database):
             await _warm(database)
-            monkeypatch.setattr(accept, "LOOK_UPS", 2)
+            monkeypatch.setattr(accept, "LOOK_UP_S", 0.3)
             proxy._target = f"{folder}/nobody"
             proxy.lose = "answer"
             with pytest.raises(Unavailable):
