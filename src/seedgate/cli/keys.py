@@ -43,7 +43,9 @@ def _dollars(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-def _span(text: str) -> timedelta:
+def _span(text: str | timedelta) -> timedelta:
+    if isinstance(text, timedelta):
+        return text  # an option's default comes here too
     match = _SPAN.fullmatch(text)
     if match is None:
         raise typer.BadParameter("a number and s, m, h or d, such as 90d or 24h")
