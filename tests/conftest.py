@@ -62,6 +62,20 @@ async def _made(server: Server, template: str) -> AsyncIterator[Dsn]:
         await connection.close()
 
 
+@pytest.fixture(scope="module")
+def lasting(server: Server) -> Dsn:
+    """A database with the schema in place, for all tests of a module; dropped with the server."""
+    name = f"test_{secrets.token_hex(6)}"
+
+    async def make() -> None:
+        connection = await asyncpg.connect(**server.arguments)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        await connection.close()
+
+    asyncio.run(make())
+    return server.dsn(name)
+
+
 @pytest.fixture
 async def dsn(server: Server) -> AsyncIterator[Dsn]:
     """A fresh database with the schema in place."""

@@ -132,6 +132,12 @@ class World:
         return row["n"]
 
 
+def url(dsn: Dsn, **changes: Any) -> str:
+    """A server of a test as the setting `database_url` names it."""
+    arguments = dsn.arguments | changes
+    return "postgresql:///{database}?host={host}&port={port}&user={user}".format(**arguments)
+
+
 async def tables(database: Database) -> dict[str, list[str]]:
     """Every row of every table."""
     names = await database.fetch(

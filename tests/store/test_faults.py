@@ -17,6 +17,7 @@ from seedgate.domain.admission import Code, Memory
 from seedgate.domain.errors import Unavailable
 from seedgate.domain.reason import Reason
 from seedgate.store import accept, cancel, finish, slots, upkeep
+from seedgate.store import database as database_module
 from seedgate.store.database import Database, Dsn, OutcomeUnknown
 from seedgate.store.finish import SlotEnding
 from seedgate.store.slots import StoredReference
@@ -303,11 +304,44 @@ async def test_a_server_that_stays_away_is_unavailable(world: World, dsn: Dsn, m
     with tempfile.TemporaryDirectory(prefix="sg") as folder:
         async with proxied(dsn, Path(folder)) as (proxy, database):
             await _warm(database)
-            monkeypatch.setattr(accept, "LOOK_UPS", 2)
+            monkeypatch.setattr(accept, "LOOK_UP_S", 0.3)
             proxy._target = f"{folder}/nobody"
             proxy.lose = "answer"
             with pytest.raises(Unavailable):
                 await World(database).accept(task)
+
+
+# If this failed, a server that hangs would keep its callers waiting for as long as it does.
+async def test_a_server_that_hangs_is_given_up_in_time(
+    world: World, dsn: Dsn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await world.account(credit=PRICE)
+    task = world.task(account, await world.key(account))
+    monkeypatch.setattr(accept, "LOOK_UP_S", 0.3)
+    monkeypatch.setattr(
+        database_module, "STATEMENT_TIMEOUT_S", -1.7
+    )  # the client waits two seconds longer than the server
+    monkeypatch.setattr(database_module, "CONNECT_TIMEOUT_S", 0.3)
+    hanging = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hanging.wait()
+        writer.close()
+
+    with tempfile.TemporaryDirectory(prefix="sg") as folder:
+        async with proxied(dsn, Path(folder)) as (proxy, database):
+            server = await asyncio.start_unix_server(take, f"{folder}/nobody")
+            await _warm(database)
+            proxy._target = f"{folder}/nobody"
+            async with world.database.write() as tx:
+                await tx.fetch("SELECT 1 FROM account FOR UPDATE")
+                async with asyncio.timeout(5):
+                    with pytest.raises(Unavailable):
+                        await World(database).accept(task)
+            hanging.set()
+            server.close()
+            await server.wait_closed()
+    assert await world.findings() == []
 
 
 async def _warm(database: Database) -> None:

@@ -1,6 +1,7 @@
 """T2 to T4 and what moves a slot between them."""
 
 import asyncio
+import time
 from uuid import UUID
 
 import pytest
@@ -136,6 +137,29 @@ async def test_claims_are_fair_between_accounts(bench: Bench, world: World) -> N
     calm_task = await _task(world, calm)
     claimed = await bench.claim(want=2)
     assert calm_task in {claim.task_id for claim in claimed}
+
+
+# If this failed, an account with a long queue would keep everybody out, or make every claim slow.
+async def test_a_backlog_of_ten_thousand_delays_nobody(bench: Bench, world: World) -> None:
+    busy, calm = await world.account(), await world.account()
+    key = await world.key(busy)
+    for _ in range(20):
+        await world.accept(*(world.task(busy, key) for _ in range(500)))
+    assert await world.count("slot") == 10_000
+    for _ in range(3):
+        first = await bench.claim(want=1, cursor=busy)
+        task_id = await _task(world, calm)
+        # With one place, two turns at most: whichever account the last claim ended with, the other one is next.
+        cursor = first[-1].account_id
+        claims = await bench.claim(want=1, cursor=cursor)
+        assert [claim.task_id for claim in claims] == [task_id]
+        # With several places, the very next claim has both.
+        task_id = await _task(world, calm)
+        assert task_id in {claim.task_id for claim in await bench.claim(want=4, cursor=cursor)}
+    started = time.monotonic()
+    for _ in range(20):
+        await bench.claim(want=4)
+    assert (time.monotonic() - started) / 20 < 0.1
 
 
 # If this failed, places would stay empty while one account has work for all of them.

@@ -1,12 +1,19 @@
-"""The installation's secret: peppers keys, and later encrypts what must be read again. It never enters the database."""
+"""The installation's secret: peppers keys, and seals what must be read again. It never enters the database.
+
+A sealed text is one version byte, a random nonce of 96 bits, and what AES-256-GCM makes of the text, tag included. Its
+key is derived for its purpose, and its context (such as the name of its row) is authenticated with it, so that a sealed
+text cannot be moved to another place. Random nonces are good for some 2³² texts of one purpose.
+"""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seedgate.domain.errors import BadSettings, NoPermission, OperatorError
 from seedgate.ids import Ids
@@ -14,8 +21,13 @@ from seedgate.store.access import installation
 from seedgate.store.database import Database
 from seedgate.store.operations import read_secret_check
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 MIN_SECRET_BYTES = 32
 FILE_NAME = "secret.key"
+SEALED_VERSION = b"\x01"
+NONCE_BYTES, TAG_BYTES = 12, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,34 @@ class Secret:
     def derive(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose."""
         return hmac.digest(self.value, f"seedgate {purpose}".encode(), hashlib.sha256)
+
+    def seal(self, purpose: str, text: str, context: str) -> bytes:
+        """The text, encrypted for `purpose`; only `open` with the same purpose and context reads it again."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return SEALED_VERSION + nonce + self._cipher(purpose).encrypt(nonce, _bytes(text), _bound(context))
+
+    def open(self, purpose: str, sealed: bytes, context: str) -> str:
+        """The text that was sealed. Raises OperatorError for another secret, purpose or context, or a changed byte."""
+        from cryptography.exceptions import InvalidTag
+
+        if sealed[:1] != SEALED_VERSION:
+            raise OperatorError(
+                "A sealed value is of a form that this version of Seedgate does not know",
+                hint="Run the version that wrote it, or a newer one.",
+            )
+        nonce, encrypted = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
+        if len(encrypted) >= TAG_BYTES:
+            with contextlib.suppress(InvalidTag):
+                return self._cipher(purpose).decrypt(nonce, encrypted, _bound(context)).decode("utf-8", "surrogatepass")
+        raise OperatorError(
+            "A sealed value cannot be opened: it was sealed with another secret or for another place, or was changed",
+            hint="Use the secret that it was sealed with, or set the value again.",
+        )
+
+    def _cipher(self, purpose: str) -> "AESGCM":
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 20 ms, which most commands need not pay
+
+        return AESGCM(self.derive(f"seal {purpose}"))
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -75,6 +115,16 @@ def compare(secret: Secret, known: bytes) -> None:
             "This database belongs to another secret, so no key in it would be recognised",
             hint="Use the secret.key of the data folder that made it, or SEEDGATE_SECRET_KEY on every machine.",
         )
+
+
+def _bound(context: str) -> bytes:
+    """What is authenticated beside the text."""
+    return SEALED_VERSION + _bytes(context)
+
+
+def _bytes(text: str) -> bytes:
+    """Of any text at all, since an error about its encoding would hold it."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _checked(value: bytes, where: str) -> Secret:

@@ -36,6 +36,7 @@ from seedgate.net import Net, open_net
 from seedgate.settings import Settings
 from seedgate.store.configuration import CHANNEL
 from seedgate.store.database import Database
+from seedgate.store.operations import require_connections
 from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
 from seedgate.tasks.attempt import FetchReferences, Studio
@@ -82,6 +83,7 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
     if serve and settings.production and not settings.public_url:
         hint = "Set SEEDGATE_PUBLIC_URL to the address under which callers reach this gateway."
         raise BadSettings("In production the setting `public_url` is needed", hint=hint)
+    await require_connections(ground.database)
     catalogue = load_catalogue()
     blobs = Blobs.open(folder=ground.data / "results", url=settings.blobs_url)
     shelf = Shelf(root=ground.data / "references")

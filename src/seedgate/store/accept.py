@@ -1,6 +1,7 @@
 """T1: accept a batch of submits in one transaction."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -19,7 +20,8 @@ SELECT codes, owners, waits_us, hit_at, hit_answers, rooms FROM accept_tasks(
     $19::smallint[], $20::smallint[], $21::bool[], $22::text[], $23::text[], $24::text[], $25::bytea[], true)
 """
 TRIES = 3
-LOOK_UPS = 40
+LOOK_UP_S = 8.0
+"""How long a server may take to come back before a caller is told that nobody knows."""
 LOOK_UP_PAUSE_S = 0.2
 _EXISTING = "SELECT id FROM task WHERE id = ANY ($1::uuid[])"
 
@@ -119,12 +121,14 @@ async def recall(lane: Connection, task: NewTask) -> bytes | None:
 
 async def _written(lane: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Which of these tasks exist. Waits for a server that is just coming back: its answer decides about money."""
-    for _ in range(LOOK_UPS):
+    end = time.monotonic() + LOOK_UP_S
+    while True:
         try:
-            raise OutcomeUnknown
-        except Unavailable:
+            return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
+        except Unavailable as error:
+            if time.monotonic() > end:
+                raise OutcomeUnknown from error
             await asyncio.sleep(LOOK_UP_PAUSE_S)
-    return {row["id"] for row in await lane.fetch_repeatable(_EXISTING, ids)}
 
 
 async def _accept(lane: Connection, batch: Sequence[NewTask], terms: Terms) -> list[Verdict]:

@@ -25,10 +25,13 @@ from seedgate.domain.errors import AlreadyExists, InvalidRequest, SeedgateError,
 Row = Mapping[str, Any]
 
 CONNECT_TIMEOUT_S = 3.0
-STATEMENT_TIMEOUT_S = 10.0
+STATEMENT_TIMEOUT_S = 5.0
+"""Of a hot statement, which takes milliseconds: a server that hangs must not keep callers waiting for an answer."""
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 1.0
 POOL_CONNECTIONS = 4
+CONNECTIONS = 6 + POOL_CONNECTIONS
+"""What one process may have open: four lanes, a heartbeat's, one that listens, and the pool."""
 STREAM_ROWS = 1000
 
 _PINNED = {
@@ -41,7 +44,7 @@ _PINNED = {
 _COMMON = {
     "application_name": "seedgate",
     "jit": "off",
-    "lock_timeout": "5s",
+    "lock_timeout": "4s",
     "statement_timeout": f"{int(STATEMENT_TIMEOUT_S)}s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from seedgate.domain.errors import ServerBroken, Unavailable
-from seedgate.store.database import Database
+from seedgate.store.database import CONNECTIONS, Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,22 @@ async def read_server(database: Database) -> Server:
         hint = "Check host and port in DATABASE_URL, and that the server runs."
         raise ServerBroken(f"The database does not answer{why}", hint=hint) from error
     return Server(version=row["version"], now=row["now"])
+
+
+async def require_connections(database: Database) -> None:
+    """Raise ServerBroken where role, database or server let in fewer connections than a process needs."""
+    (row,) = await database.fetch(
+        "SELECT least(CASE WHEN NOT r.rolsuper THEN nullif(r.rolconnlimit, -1) END,"
+        " CASE WHEN NOT r.rolsuper THEN nullif(d.datconnlimit, -1) END,"
+        " current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        "  - coalesce(current_setting('reserved_connections', true)::int, 0)) AS most"
+        " FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()"
+    )
+    if row["most"] < CONNECTIONS:
+        raise ServerBroken(
+            f"The database lets in {row['most']} connections at most, and each process needs up to {CONNECTIONS}",
+            hint="Raise CONNECTION LIMIT of the role or the database, or max_connections of the server.",
+        )
 
 
 async def read_applied(database: Database) -> list[Applied]:

@@ -57,7 +57,7 @@ def render(error: SeedgateError, request_id: str) -> tuple[int, wire.Failure, di
         code, message, param = "internal_error", "Internal error", None
     failure = wire.Failure(error=wire.Error(code=code, message=_text(message), param=param, request_id=request_id))
     number = status(error)
-    headers = {}
+    headers = {"x-seedgate-charged": "0"}
     if number in {429, 503}:
         headers["retry-after"] = str(_retry_after(error))
     if isinstance(error, WrongMethod):

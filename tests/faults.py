@@ -68,6 +68,8 @@ class Proxy:
         self._target = target
         self.lose: str | None = None
         """`question`: the next one never reaches the server. `answer`: it does, and its answer is lost."""
+        self.about = b""
+        """What must stand in the question."""
         self.lost = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,10 +79,13 @@ class Proxy:
             writer.close()
             return
         cut = asyncio.Event()
+        asked = False
 
         async def questions() -> None:
+            nonlocal asked
             while data := await reader.read(65_536):
-                if self.lose == "question":
+                asked = asked or (self.lose is not None and self.about in data)
+                if asked and self.lose == "question":
                     self._cut(cut)
                     return
                 upstream_writer.write(data)
@@ -88,7 +93,7 @@ class Proxy:
 
         async def answers() -> None:
             while data := await upstream_reader.read(65_536):
-                if self.lose == "answer":
+                if asked and self.lose == "answer":
                     self._cut(cut)
                     return
                 writer.write(data)
