@@ -17,6 +17,7 @@ from seedgate.accounts.secret import Secret
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import load
+from seedgate.domain.configuration import Limits
 from seedgate.domain.quota import Quota
 from seedgate.ids import KeyKind
 from seedgate.intake.gate import Gate
@@ -30,6 +31,7 @@ from seedgate.web.health import Health
 from seedgate.web.openapi import Documents
 from seedgate.web.own import account, operations
 from seedgate.web.own.door import Door, House, Operation
+from seedgate.web.refusals import Addresses, Throttle
 
 SECRET = Secret(b"s" * 32)
 BASE = "http://gateway.test"
@@ -61,6 +63,7 @@ class Api:
     quota: Quota = field(default_factory=lambda: Quota(files=1000, size_bytes=200_000_000))
     table: tuple[Operation, ...] = operations.OPERATIONS
     measured: Measured = field(default_factory=Measured)
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         database, catalogue = self.world.database, load()
@@ -78,6 +81,7 @@ class Api:
         )
         house = House(
             keys=self.keys,
+            throttle=Throttle(lambda: self.limits, Addresses(()), self.world.clock),
             database=database,
             uploads=self.uploads,
             bodies=Bodies(small_bytes=1000, large_bytes=1000, spool=self.data),

@@ -86,8 +86,8 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
         )
     nobody = [None, revoked, "", "x", "é"]
     for operation in OPERATIONS:
-        ids = {"/tasks/{id}": task.hex, "/files/{id}": added.json["id"]}
-        path = operation.path.replace("{id}", ids.get(operation.path, ""))
+        ids = {"tasks": task.hex, "files": added.json["id"]}
+        path = operation.path.replace("{id}", ids.get(operation.path.split("/")[1], ""))
         unknown = operation.path.replace("{id}", api.world.ids.new().hex)
         for who in nobody:
             got = await api(operation.method, path, who)
@@ -159,7 +159,8 @@ async def test_wrong_methods_and_addresses(api: Api, acme: tuple[str, UUID]) -> 
         ("/balance", "POST", "GET, HEAD"),
         ("/files", "PUT", "GET, HEAD, POST"),
         ("/files/" + "a" * 32, "PATCH", "DELETE, GET, HEAD"),
-        ("/tasks/" + "a" * 32, "DELETE", "GET, HEAD"),
+        ("/tasks/" + "a" * 32, "PUT", "DELETE, GET, HEAD"),
+        ("/tasks/" + "a" * 32 + "/cancel", "GET", "POST"),
         ("/tasks", "OPTIONS", "GET, HEAD"),
         ("/tasks/", "BREW", "GET, HEAD"),
     ):
@@ -237,7 +238,8 @@ def test_every_error_is_rendered(kind: type[SeedgateError]) -> None:
     assert issubclass(kind, errors.CallerError) <= (number < 500)
     assert ("password" in body.error.message) == issubclass(kind, errors.CallerError | errors.Refused)
     assert ("retry-after" in headers) == (number in {429, 503})
-    for asked, told in ((None, "1"), (-5, "1"), (0.2, "1"), (1.01, "2"), (59, "59"), (1e9, "59"), (math.inf, "59"), (math.nan, "59")):  # fmt: skip
+    assert headers["x-seedgate-charged"] == "0"
+    for asked, told in ((None, "1"), (-5, "1"), (0.2, "1"), (1.01, "2"), (59, "59"), (1e9, "59"), (math.inf, "59"), (math.nan, "1")):  # fmt: skip
         if issubclass(kind, errors.Refused):
             assert render(kind(retry_after_s=asked), "r")[2].get("retry-after", told) == told
     assert status(ReferenceRefused(ReferenceFault.FORMAT)) == 400
@@ -387,7 +389,7 @@ def test_the_table_is_whole() -> None:
     for operation in OPERATIONS:
         assert operation.summary.endswith(".")
         assert msgspec.json.schema(operation.gives)
-        assert operation.writes == (operation.method != "GET")
+        assert operation.writes == (operation.method != "GET" and "cancel" not in operation.name)
         assert ("{id}" in operation.path) <= (errors.NotFound in operation.errors)
 
 

@@ -56,7 +56,7 @@ from seedgate.web.health import Health
 from seedgate.web.openapi import Documents, describe
 from seedgate.web.own import account, operations
 from seedgate.web.own.door import Door, House
-from seedgate.web.refusals import Addresses
+from seedgate.web.refusals import Addresses, Throttle
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
@@ -196,9 +196,7 @@ def _open_web(
         ),
         store_data_url=_keep_data_urls(shelf),
         name_data_url=name_data_url,
-        configuration=live,
-        addresses=Addresses(settings.trusted_proxies),
-        clock=ground.clock,
+        throttle=Throttle(lambda: live().limits, Addresses(settings.trusted_proxies), ground.clock),
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
@@ -215,6 +213,7 @@ def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shel
     settings = ground.settings
     return House(
         keys=services.keys,
+        throttle=services.throttle,
         database=ground.database,
         uploads=Uploads(
             database=ground.database,

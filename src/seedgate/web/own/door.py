@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -34,6 +34,7 @@ from seedgate.web.body import Bodies, Disconnected, Receive
 from seedgate.web.dispatch import Measured, Scope, Send
 from seedgate.web.own import wire
 from seedgate.web.own.errors import WrongMethod, render
+from seedgate.web.refusals import CHARGED, Throttle
 
 _T = TypeVar("_T")
 MAX_QUERY_FIELDS = 16
@@ -50,6 +51,7 @@ class House:
     """What the functions answer from."""
 
     keys: Keys
+    throttle: Throttle
     database: Database
     uploads: Uploads
     bodies: Bodies
@@ -70,6 +72,13 @@ class Asked:
     """The parameter in the path; empty where there is none."""
     query: Mapping[str, str]
     request: Request
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the answer, beside those that all have."""
+
+    def charged(self, micros: int | None) -> None:
+        """Say what was charged, where that is decided."""
+        if micros is not None:
+            self.headers[CHARGED.decode()] = str(micros)
 
     def uuid(self) -> UUID:
         """The id in the path. What cannot be one of ours is NotFound, like one that is unknown."""
@@ -150,6 +159,7 @@ class Door:
         except SeedgateError as error:
             if isinstance(error, Bug):
                 _log_bug(name, request_id, error)
+            self._house.throttle.count_refusal(request.scope, dict(request.headers.raw), error)
             status, body, headers = render(error, request_id)
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(name, request_id, error)
@@ -162,7 +172,11 @@ class Door:
     async def _answer(
         self, request: Request, operation: Operation | None, methods: Mapping[str, Operation]
     ) -> tuple[int, wire.Body, dict[str, str]]:
-        caller = await self._house.keys.authenticate(credential(request))
+        key, keys, throttle = credential(request), self._house.keys, self._house.throttle
+        if throttle and not keys.knows(key):
+            throttle.refuse_address(request.scope, dict(request.headers.raw))
+        caller = await keys.authenticate(key)
+        throttle.count_poll(caller)
         if not methods:
             raise NotFound("There is nothing at this address")
         if operation is None:
@@ -175,7 +189,7 @@ class Door:
             query=_query(request, {parameter.name for parameter in operation.query}),
             request=request,
         )
-        return operation.status, await operation.answer(self._house, asked), {}
+        return operation.status, await operation.answer(self._house, asked), asked.headers
 
 
 class Entry:

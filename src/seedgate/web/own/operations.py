@@ -22,7 +22,7 @@ from seedgate.web.own.door import DEFAULT_PAGE, MAX_PAGE, Door, Entry, Operation
 
 PREFIX = "/seedgate/v1"
 
-EVERYWHERE: tuple[type[SeedgateError], ...] = (InvalidRequest, Unauthenticated, Unavailable, Bug)
+EVERYWHERE: tuple[type[SeedgateError], ...] = (InvalidRequest, Unauthenticated, RateLimited, Unavailable, Bug)
 """What any operation may answer."""
 
 _PAGE = (
@@ -54,6 +54,24 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(NotFound,),
     ),
     Operation(
+        name="cancel_task",
+        method="DELETE",
+        path="/tasks/{id}",
+        summary="Cancel a task: what is not begun is released, what was delivered is kept and paid for.",
+        answer=tasks.cancel_task,
+        gives=wire.Task,
+        errors=(NotFound,),
+    ),
+    Operation(
+        name="cancel_task_by_post",
+        method="POST",
+        path="/tasks/{id}/cancel",
+        summary="Cancel a task: what is not begun is released, what was delivered is kept and paid for.",
+        answer=tasks.cancel_task,
+        gives=wire.Task,
+        errors=(NotFound,),
+    ),
+    Operation(
         name="show_balance",
         method="GET",
         path="/balance",
@@ -79,7 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
         status=201,
         takes=("image/*", files.FORM),
         writes=True,
-        errors=(TooLarge, WrongMediaType, QuotaExceeded, RateLimited),
+        errors=(TooLarge, WrongMediaType, QuotaExceeded),
     ),
     Operation(
         name="list_files",
