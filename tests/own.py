@@ -12,8 +12,10 @@ from starlette.applications import Starlette
 from world import World
 
 from seedgate.accounts.issue import UNLIMITED, create_key
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
 from seedgate.accounts.secret import Secret
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import load
@@ -64,6 +66,8 @@ class Api:
     table: tuple[Operation, ...] = operations.OPERATIONS
     measured: Measured = field(default_factory=Measured)
     limits: Limits = field(default_factory=Limits)
+    most_keys: int = 100
+    turns: Turns = field(default_factory=Turns)
 
     def __post_init__(self) -> None:
         database, catalogue = self.world.database, load()
@@ -79,11 +83,16 @@ class Api:
             quota=self.quota,
             keep=timedelta(days=15),
         )
+        self.keyring = Keyring(
+            database=database, ids=self.world.ids, secret=SECRET, most=self.most_keys, limits=lambda: self.limits
+        )
         house = House(
             keys=self.keys,
             throttle=Throttle(lambda: self.limits, Addresses(()), self.world.clock),
             database=database,
             uploads=self.uploads,
+            keyring=self.keyring,
+            statements=self.turns,
             bodies=Bodies(small_bytes=1000, large_bytes=1000, spool=self.data),
             models=account.models(catalogue.listings),
             model_of={k: listing.model.id for v in catalogue.listings.values() for k, listing in v.versions.items()},

@@ -78,6 +78,7 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
     added = await api("POST", "/files", key, headers=[("content-type", "image/png")], body=[picture()])
     stranger, _ = await api.key("stranger")
     revoked, _ = await api.key()
+    own_key = (await api("GET", "/keys", key)).json["keys"][-1]["id"]
     async with api.world.database.write() as tx:
         await tx.execute(
             "UPDATE api_key SET revoked_at = seedgate_now() WHERE id ="
@@ -86,7 +87,7 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
         )
     nobody = [None, revoked, "", "x", "é"]
     for operation in OPERATIONS:
-        ids = {"tasks": task.hex, "files": added.json["id"]}
+        ids = {"tasks": task.hex, "files": added.json["id"], "keys": own_key}
         path = operation.path.replace("{id}", ids.get(operation.path.split("/")[1], ""))
         unknown = operation.path.replace("{id}", api.world.ids.new().hex)
         for who in nobody:
@@ -104,7 +105,11 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
     assert (await api("GET", "/tasks", stranger)).json == {"tasks": [], "next_cursor": None}
     assert (await api("GET", "/files", stranger)).json["files"] == []
     assert (await api("GET", f"/files/{added.json['id']}", key)).status == 200
-    assert (await api("GET", f"/tasks/{task.hex}", key)).status == 200
+    assert (await api("GET", f"/tasks/{task.hex}", key)).json["state"] == "pending"
+    assert [each["state"] for each in (await api("GET", "/keys", key)).json["keys"]] == ["revoked", "active", "active"]
+    told = (await api("GET", "/keys", stranger)).json["keys"]
+    assert [each["is_caller"] for each in told] == [True]
+    assert (await api("GET", "/ledger", stranger)).json["entries"] == []
 
 
 # If this failed, a key in an address would work, and so end in every log on its way.

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from seedgate import log, vendors
 from seedgate.accounts.configuration import REFRESH_S, Live
 from seedgate.accounts.credits import Balances
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
@@ -203,13 +205,13 @@ def _open_web(
     spoken = dialects(catalogue)
     documents = Documents({dialect.name: describe(dialect) for dialect in spoken}, server=base_url)
     health = Health(database=database, measured=measured, data=ground.data)
-    own = operations.routes(Door(_house(ground, catalogue, services, shelf), measured))
+    own = operations.routes(Door(_house(ground, catalogue, services, shelf, live), measured))
     application = rest.build(spoken, files, documents, health, own)
     dispatch = Dispatch(spoken, services, measured=measured, rest=application)
     return dispatch, [Loop(name="backlog", turn=backlog.look, pause_s=LOOK_S)]
 
 
-def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf) -> House:
+def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf, live: Live) -> House:
     settings = ground.settings
     return House(
         keys=services.keys,
@@ -223,6 +225,14 @@ def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shel
             quota=Quota(files=settings.limits.files_per_account, size_bytes=settings.limits.file_bytes_per_account),
             keep=timedelta(days=settings.results.file_days),
         ),
+        keyring=Keyring(
+            database=ground.database,
+            ids=ground.ids,
+            secret=ground.secret,
+            most=settings.limits.keys_per_account,
+            limits=lambda: live().limits,
+        ),
+        statements=Turns(),
         bodies=services.bodies,
         models=account.models(catalogue.listings),
         model_of={

@@ -1,5 +1,6 @@
 """What every endpoint of our own interface shares, in front of the function that answers."""
 
+import asyncio
 import base64
 import binascii
 import itertools
@@ -8,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -17,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seedgate import log, strictjson
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.domain.caller import Caller
 from seedgate.domain.errors import (
@@ -39,6 +42,7 @@ from seedgate.web.refusals import CHARGED, Throttle
 _T = TypeVar("_T")
 MAX_QUERY_FIELDS = 16
 DEFAULT_PAGE, MAX_PAGE = 20, 100
+PIECE_BYTES = 1 << 16
 _SHOWN = 64
 _ID = re.compile(r"[0-9a-f]{32}")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -54,6 +58,8 @@ class House:
     throttle: Throttle
     database: Database
     uploads: Uploads
+    keyring: Keyring
+    statements: Turns
     bodies: Bodies
     models: wire.Models
     model_of: Mapping[tuple[str, int], str]
@@ -86,25 +92,44 @@ class Asked:
             raise NotFound
         return UUID(self.id)
 
+    def count(self, *, default: int = DEFAULT_PAGE, most: int = MAX_PAGE) -> int:
+        """How many are asked for."""
+        text = self.query.get("limit", str(default))
+        if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+            raise InvalidRequest(f"limit is a number from 1 to {most}", param="limit")
+        return int(text)
+
     def page(self) -> tuple[int, UUID | None]:
         """How many are asked for, and behind which one."""
-        text = self.query.get("limit", str(DEFAULT_PAGE))
-        if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= MAX_PAGE:
-            raise InvalidRequest(f"limit is a number from 1 to {MAX_PAGE}", param="limit")
         cursor = self.query.get("cursor")
-        return int(text), None if cursor is None else _place(cursor)
+        return self.count(), None if cursor is None else _place(cursor)
 
-    async def json(self, kind: type[_T], bodies: Bodies) -> _T:
-        """The body as one of our types, which forbid unknown members. Raises InvalidRequest that names the member."""
+    async def json(self, kind: type[_T], bodies: Bodies, *, empty: _T | None = None) -> _T:
+        """The body as one of our types, which forbid unknown members; `empty` stands for none, where none will do.
+
+        Raises InvalidRequest that names the member.
+        """
         media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise WrongMediaType("The Content-Type must be application/json", param="Content-Type")
         announced = self.request.headers.get("content-length")
+        if media_type != "application/json" and (empty is None or announced not in {None, "0"}):
+            raise WrongMediaType("The Content-Type must be application/json", param="Content-Type")
         body = await bodies.small(self.request.receive, announced.encode("latin-1") if announced else None)
+        if empty is not None and not body:
+            return empty
         return understood(strictjson.decode(body), kind)
 
 
-Answerer = Callable[[House, Asked], Awaitable[wire.Body]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An answer that lies in a file. `close` is called once, when it went out or cannot any more."""
+
+    file: IO[bytes]
+    size_bytes: int
+    media_type: str
+    close: Callable[[], None]
+
+
+Answerer = Callable[[House, Asked], Awaitable[wire.Body | Sent]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +152,14 @@ class Operation:
     summary: str
     answer: Answerer
     gives: type[wire.Body]
+    also_gives: tuple[str, ...] = ()
+    """Media types that it may be asked for beside JSON."""
     status: int = 200
     query: tuple[Parameter, ...] = ()
     takes: type[msgspec.Struct] | tuple[str, ...] | None = None
     """Type of the JSON body, or the media types of another one."""
+    may_be_empty: bool = False
+    """Whether the body may be left out."""
     writes: bool = False
     """Refused while the process is about to leave."""
     errors: tuple[type[SeedgateError], ...] = ()
@@ -152,6 +181,7 @@ class Door:
         started = time.perf_counter()
         operation = methods.get("GET" if request.method == "HEAD" else request.method)
         name = operation.name if operation else "none"
+        body: wire.Body | Sent
         try:
             status, body, headers = await self._answer(request, operation, methods)
         except Disconnected:
@@ -167,11 +197,13 @@ class Door:
         self._measured.answers["seedgate", name, status] += 1
         self._measured.seconds["seedgate", name] += time.perf_counter() - started
         headers |= {"x-request-id": request_id, "cache-control": "no-store", "x-content-type-options": "nosniff"}
+        if isinstance(body, Sent):
+            return _Download(body, status, headers)
         return Response(msgspec.json.encode(body), status, headers, "application/json")
 
     async def _answer(
         self, request: Request, operation: Operation | None, methods: Mapping[str, Operation]
-    ) -> tuple[int, wire.Body, dict[str, str]]:
+    ) -> tuple[int, wire.Body | Sent, dict[str, str]]:
         key, keys, throttle = credential(request), self._house.keys, self._house.throttle
         if throttle and not keys.knows(key):
             throttle.refuse_address(request.scope, dict(request.headers.raw))
@@ -190,6 +222,24 @@ class Door:
             request=request,
         )
         return operation.status, await operation.answer(self._house, asked), asked.headers
+
+
+class _Download(Response):
+    """Sends a file piece by piece, and closes it in any case."""
+
+    def __init__(self, sent: Sent, status: int, headers: dict[str, str]) -> None:
+        super().__init__(None, status, headers | {"content-length": str(sent.size_bytes)}, sent.media_type)
+        self._sent = sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece := await asyncio.to_thread(self._sent.file.read, PIECE_BYTES):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._sent.close()
 
 
 class Entry:
