@@ -33,6 +33,7 @@ from seedgate.intake.dataurl import name_data_url, store_data_url
 from seedgate.intake.fetch import fetch_references
 from seedgate.intake.gate import Gate
 from seedgate.intake.shelf import Shelf
+from seedgate.interface import Interface
 from seedgate.loop import Loop, run
 from seedgate.net import Net, open_net
 from seedgate.settings import Settings
@@ -56,7 +57,7 @@ from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
 from seedgate.web.openapi import Documents, describe
-from seedgate.web.own import account, operations
+from seedgate.web.own import account, description, operations
 from seedgate.web.own.door import Door, House
 from seedgate.web.refusals import Addresses, Throttle
 
@@ -125,6 +126,11 @@ def dialects(catalogue: Catalogue) -> list[Dialect]:
                 raise BadSettings(f"The vendor {module.name} has a dialect and no listings", hint=hint)
             found.append(build(catalogue.listings[module.name]))
     return found
+
+
+def interfaces(spoken: Sequence[Dialect]) -> dict[str, Interface]:
+    """Everything that has a document, by its name."""
+    return {dialect.name: describe(dialect) for dialect in spoken} | {"seedgate": description.describe()}
 
 
 async def read_configuration(ground: Ground) -> Configuration:
@@ -203,7 +209,7 @@ def _open_web(
     )
     measured = Measured()
     spoken = dialects(catalogue)
-    documents = Documents({dialect.name: describe(dialect) for dialect in spoken}, server=base_url)
+    documents = Documents(interfaces(spoken), server=base_url)
     health = Health(database=database, measured=measured, data=ground.data)
     own = operations.routes(Door(_house(ground, catalogue, services, shelf, live), measured))
     application = rest.build(spoken, files, documents, health, own)

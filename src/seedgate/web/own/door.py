@@ -138,7 +138,8 @@ class Parameter:
 
     name: str
     description: str
-    kind: type = str
+    example: str | int
+    kind: Any = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+import msgspec
 from starlette.routing import Route
 
 from seedgate.domain.errors import (
@@ -29,24 +31,43 @@ EVERYWHERE: tuple[type[SeedgateError], ...] = (InvalidRequest, Unauthenticated, 
 
 _BODY: tuple[type[SeedgateError], ...] = (TooLarge, WrongMediaType)
 _PAGE = (
-    Parameter(name="limit", description=f"How many, from 1 to {MAX_PAGE}; {DEFAULT_PAGE} if left out.", kind=int),
-    Parameter(name="cursor", description="The `next_cursor` of the page before."),
+    Parameter(
+        name="limit",
+        description=f"How many, from 1 to {MAX_PAGE}; {DEFAULT_PAGE} if left out.",
+        kind=Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)],
+        example=DEFAULT_PAGE,
+    ),
+    Parameter(name="cursor", description="The `next_cursor` of the page before.", example="AZLzyE4bfQqcVeK0pvgdNw"),
 )
 _STATE = Parameter(
     name="state",
     description="Only tasks in these states, with commas: pending, processing, success, failed, cancelled.",
+    example="success,failed",
 )
-
 _LEDGER = (
-    Parameter(name="since", description="From this moment on: a date, or a time, of ISO 8601; UTC if nothing is said."),
-    Parameter(name="until", description="Before this moment."),
+    Parameter(
+        name="since",
+        description="From this moment on: a date or a time, of ISO 8601; in UTC if no offset is said.",
+        example="2026-11-01",
+    ),
+    Parameter(name="until", description="Before this moment.", example="2026-12-01T00:00:00Z"),
     Parameter(
         name="limit",
         description=f"How many, from 1 to {ledger.MAX_LINES:,}; {ledger.DEFAULT_LINES:,} if left out.",
-        kind=int,
+        kind=Annotated[int, msgspec.Meta(ge=1, le=ledger.MAX_LINES)],
+        example=1000,
     ),
-    Parameter(name="cursor", description="The `next_cursor`, or `X-Next-Cursor`, of the part before."),
-    Parameter(name="format", description="`json` or `csv`. If left out, what the `Accept` header names, or JSON."),
+    Parameter(
+        name="cursor",
+        description="The `next_cursor`, or `X-Next-Cursor`, of the part before.",
+        example="2026-11-20T16:46:36.612854Z_0192f3c84e1b7d0a9c55e2b4a6f81d37_hold",
+    ),
+    Parameter(
+        name="format",
+        description="If left out, what the `Accept` header names, or JSON.",
+        kind=Literal["json", "csv"],
+        example="csv",
+    ),
 )
 
 OPERATIONS: tuple[Operation, ...] = (
