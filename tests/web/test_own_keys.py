@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from own import SECRET, Api, Got
@@ -189,6 +190,24 @@ async def test_racing_makers_share_one_budget(api: Api) -> None:
     assert sorted(got.status for got in told) == [201] * 3 + [403] * 5
     (row,) = await api.world.database.fetch("SELECT sum(budget_micros)::bigint AS n FROM key_state")
     assert row["n"] == 3 * PRICE
+
+
+# If this failed, money could be given away in the moment in which it is spent.
+async def test_a_budget_is_spent_or_given_never_both(api: Api) -> None:
+    maker, maker_id = await new(api, KeyLimits(budget_micros=8 * PRICE, manages_keys=True))
+    (row,) = await api.world.database.fetch("SELECT account_id FROM api_key")
+    await api.grant(row["account_id"])
+    told = await asyncio.gather(
+        *(post(api, "/keys", maker, name=f"k{n}", budget="0.035") for n in range(8)),
+        *(api.world.accept(api.world.task(row["account_id"], UUID(maker_id))) for _ in range(8)),
+    )
+    given = sum(got.status == 201 for got in told if isinstance(got, Got))
+    (state,) = await api.world.database.fetch(
+        "SELECT budget_micros, spent_micros FROM key_state WHERE replace(key_id::text, '-', '') = $1", maker_id
+    )
+    assert state["budget_micros"] == state["spent_micros"]
+    assert given * PRICE + state["spent_micros"] == 8 * PRICE
+    assert await api.world.findings() == []
 
 
 # If this failed, an account would have more keys than it may.
