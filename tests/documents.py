@@ -32,7 +32,7 @@ class Operation:
     def request(self) -> dict[str, Any] | None:
         """The JSON body's schema and examples."""
         body = self.described.get("requestBody")
-        return body and body["content"]["application/json"]
+        return body and body["content"].get("application/json")
 
     def urls(self) -> list[str]:
         """Its address with every value that a path parameter may have, or with its example."""
@@ -53,9 +53,11 @@ class Operation:
             return set()
         return {path for path, kind in _leaves(self.document, self.request["schema"], ()) if kind in types}
 
-    def headers(self, status: int) -> set[str]:
-        """What the document lists for an answer."""
-        return {name.lower() for name in self.described["responses"][str(status)].get("headers", {})}
+    def headers(self, *statuses: int) -> set[str]:
+        """What the document lists for an answer, or for any."""
+        replies = self.described["responses"]
+        told = [replies[str(status)] for status in statuses] or replies.values()
+        return {name.lower() for reply in told for name in reply.get("headers", {})}
 
 
 async def operations(gateway: Gateway, session: aiohttp.ClientSession) -> list[Operation]:

@@ -9,14 +9,19 @@ from typing import Any
 from uuid import UUID
 
 from starlette.applications import Starlette
-from world import World
+from world import PRICE, World
 
+from seedgate.accounts.credits import grant
 from seedgate.accounts.issue import UNLIMITED, create_key
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
 from seedgate.accounts.secret import Secret
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import load
+from seedgate.domain.configuration import Limits
+from seedgate.domain.key import KeyLimits
 from seedgate.domain.quota import Quota
 from seedgate.ids import KeyKind
 from seedgate.intake.gate import Gate
@@ -30,6 +35,7 @@ from seedgate.web.health import Health
 from seedgate.web.openapi import Documents
 from seedgate.web.own import account, operations
 from seedgate.web.own.door import Door, House, Operation
+from seedgate.web.refusals import Addresses, Throttle
 
 SECRET = Secret(b"s" * 32)
 BASE = "http://gateway.test"
@@ -61,6 +67,9 @@ class Api:
     quota: Quota = field(default_factory=lambda: Quota(files=1000, size_bytes=200_000_000))
     table: tuple[Operation, ...] = operations.OPERATIONS
     measured: Measured = field(default_factory=Measured)
+    limits: Limits = field(default_factory=Limits)
+    most_keys: int = 100
+    turns: Turns = field(default_factory=Turns)
 
     def __post_init__(self) -> None:
         database, catalogue = self.world.database, load()
@@ -76,10 +85,16 @@ class Api:
             quota=self.quota,
             keep=timedelta(days=15),
         )
+        self.keyring = Keyring(
+            database=database, ids=self.world.ids, secret=SECRET, most=self.most_keys, limits=lambda: self.limits
+        )
         house = House(
             keys=self.keys,
+            throttle=Throttle(lambda: self.limits, Addresses(()), self.world.clock),
             database=database,
             uploads=self.uploads,
+            keyring=self.keyring,
+            statements=self.turns,
             bodies=Bodies(small_bytes=1000, large_bytes=1000, spool=self.data),
             models=account.models(catalogue.listings),
             model_of={k: listing.model.id for v in catalogue.listings.values() for k, listing in v.versions.items()},
@@ -90,7 +105,7 @@ class Api:
         health = Health(database=database, measured=self.measured, data=self.data)
         self.app: Starlette = rest.build((), self.files, Documents({}, server=BASE), health, routes)
 
-    async def key(self, name: str = "acme") -> tuple[str, UUID]:
+    async def key(self, name: str = "acme", limits: KeyLimits = UNLIMITED) -> tuple[str, UUID]:
         """A new key, and its account."""
         issued = await create_key(
             self.world.database,
@@ -99,11 +114,22 @@ class Api:
             account=name,
             name=self.world.ids.new().hex,
             kind=KeyKind.TEST,
-            limits=UNLIMITED,
+            limits=limits,
         )
         found = await find_account(self.world.database, name)
         assert found is not None
         return issued.key, found[0]
+
+    async def grant(self, account: UUID, amount: int = 100 * PRICE) -> None:
+        rows = await self.world.database.fetch("SELECT name FROM account WHERE id = $1", account)
+        name = rows[0]["name"]
+        await grant(self.world.database, self.world.ids, account=name, amount_micros=amount, reason="t", actor="t")
+
+    async def task(self, account: UUID, **changes: object) -> UUID:
+        """An accepted task of another key of the account."""
+        task = self.world.task(account, await self.world.key(account), **changes)
+        await self.world.accept(task)
+        return task.id
 
     async def close(self) -> None:
         await self.keys.close()
@@ -118,6 +144,7 @@ class Api:
         headers: Iterable[tuple[str, str]] = (),
         body: Iterable[bytes] = (),
         prefix: str = operations.PREFIX,
+        client: str = "127.0.0.1",
     ) -> Got:
         """One request, to `path` below the prefix."""
         path, _, query = path.partition("?")
@@ -140,6 +167,7 @@ class Api:
             "type": "http",
             "method": method,
             "path": prefix + path,
+            "client": (client, 1),
             "query_string": query.encode("latin-1"),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in [*sent, *headers]],
         }

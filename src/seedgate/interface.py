@@ -31,6 +31,8 @@ class Reply:
     media_type: str = "application/json"
     examples: Mapping[str, Any] = field(default_factory=dict)
     """By a name of letters, digits, points, dashes and underscores."""
+    also: tuple[str, ...] = ()
+    """Other media types that the same may come in, as text."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Name and summary of those that the answer may have."""
 
@@ -48,6 +50,9 @@ class Operation:
     request: Any = None
     """The body's type; None where there is no body."""
     request_examples: Mapping[str, Any] = field(default_factory=dict)
+    request_required: bool = True
+    request_media: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Schemas of bodies that are no JSON, by media type."""
     replies: tuple[Reply, ...] = ()
     open: bool = False
     """Whether anybody may ask, without a credential."""

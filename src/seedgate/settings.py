@@ -46,6 +46,7 @@ class Limits(_Part):
     connections: int = Field(ge=1)
     files_per_account: int = Field(ge=0, le=100_000)
     file_bytes_per_account: int = Field(ge=0)
+    keys_per_account: int = Field(ge=0, le=100_000)
     connections_per_address: int = Field(ge=0)
     connections_from_loopback: int = Field(ge=0)
 

@@ -296,5 +296,5 @@ async def test_json_says_the_same_as_the_lines(world: World) -> None:
     assert document["totals"] == {
         "hold_micros": 2 * PRICE, "charge_micros": PRICE, "release_micros": PRICE, "grant_micros": 0, "debit_micros": 0
     }  # fmt: skip
-    assert document["next"] == str(statement.next) != "None"
+    assert document["next_cursor"] == str(statement.next) != "None"
     assert (document["account"], document["mode"], document["since"]) == (history.account.hex, "test", None)

@@ -15,7 +15,8 @@ from world import SLOW_S
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("gateway") / "data") as running:
+    env = {"SEEDGATE_LIMITS__KEYS_PER_ACCOUNT": "100000"}  # tests that walk the documents make a key at each step
+    with Gateway(tmp_path_factory.mktemp("gateway") / "data", env=env) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ from gateway import Caller, Gateway
 from seedgate.accounts import issue, secret
 from seedgate.accounts.credits import grant
 from seedgate.domain.errors import NotFound
+from seedgate.domain.key import KeyLimits
 from seedgate.ids import Ids, KeyKind
 from seedgate.store.database import Database, Dsn
 from seedgate.store.embedded import EmbeddedServer
@@ -53,7 +54,7 @@ async def test_a_refusal_is_not_remembered(gateway: Gateway, caller: Caller) -> 
             account="poor",
             name="first",
             kind=KeyKind.TEST,
-            limits=issue.KeyLimits(submits_per_minute=60, concurrent_tasks=10),
+            limits=KeyLimits(submits_per_minute=60, concurrent_tasks=10),
         )
         headers = {"Authorization": f"Bearer {issued.key}", "Idempotency-Key": "broke"}
         status, answer = await caller.submit(BODY, **headers)

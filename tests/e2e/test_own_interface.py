@@ -75,6 +75,28 @@ async def test_a_task_is_told_over_http(caller: Caller) -> None:
         assert response.status == 401
 
 
+# If this failed, a key that a key has made would not be one, or its budget would bind nobody.
+async def test_a_key_of_a_key_draws_within_its_budget(caller: Caller) -> None:
+    url = f"{caller.gateway.url}{OWN}/keys"
+    wish = {"name": "e2e", "budget": "0.035", "models": ["seedream-4-5"]}
+    async with caller.session.post(url, json=wish, headers=caller.headers) as response:
+        assert response.status == 201
+        made = await response.json()
+    child = _Keyed(caller.gateway, caller.session, made["key"])
+    drawn = await child.draw(max_images=1)
+    body = {"input": {"mode": "text-to-image", "prompt": "one too many", "max_images": 1}}
+    assert (await child.submit(body))[0] == 402
+    assert (await child.submit(body, "seedream-5-0"))[0] != 200
+    (line,) = [each for each in (await get(child, "/keys"))["keys"] if each["is_caller"]]
+    assert (line["spent"], line["open_tasks"]) == (line["budget"], 0)
+    ledger = await get(child, "/ledger")
+    about = [entry["entry"] for entry in ledger["entries"] if entry.get("task_id") == drawn["taskId"]]
+    assert about == ["hold", "charge"]
+    log = caller.gateway.log_file.read_text()
+    assert made["id"] in log
+    assert made["key"][16:40] not in log
+
+
 # If this failed, production could not draw from what it has drawn, or would call itself over HTTP.
 async def test_our_own_addresses_are_references_in_production(tmp_path: Path) -> None:
     data = tmp_path / "data"

@@ -51,33 +51,21 @@ async def api(world: World, tmp_path) -> AsyncIterator[Api]:
     await made.close()
 
 
-async def _task(api: Api, account: UUID, **changes: object) -> UUID:
-    task = api.world.task(account, await api.world.key(account), **changes)
-    await api.world.accept(task)
-    return task.id
-
-
-async def _grant(api: Api, account: UUID, amount: int = 100 * PRICE) -> None:
-    from seedgate.accounts.credits import grant
-
-    rows = await api.world.database.fetch("SELECT name FROM account WHERE id = $1", account)
-    await grant(api.world.database, api.world.ids, account=rows[0]["name"], amount_micros=amount, reason="t", actor="t")
-
-
 @pytest.fixture
 async def acme(api: Api) -> tuple[str, UUID]:
     key, account = await api.key()
-    await _grant(api, account)
+    await api.grant(account)
     return key, account
 
 
 # If this failed, somebody could read or delete what belongs to somebody else, or learn that it is there.
 async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) -> None:
     key, account = acme
-    task = await _task(api, account)
+    task = await api.task(account)
     added = await api("POST", "/files", key, headers=[("content-type", "image/png")], body=[picture()])
     stranger, _ = await api.key("stranger")
     revoked, _ = await api.key()
+    own_key = (await api("GET", "/keys", key)).json["keys"][-1]["id"]
     async with api.world.database.write() as tx:
         await tx.execute(
             "UPDATE api_key SET revoked_at = seedgate_now() WHERE id ="
@@ -86,8 +74,8 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
         )
     nobody = [None, revoked, "", "x", "é"]
     for operation in OPERATIONS:
-        ids = {"/tasks/{id}": task.hex, "/files/{id}": added.json["id"]}
-        path = operation.path.replace("{id}", ids.get(operation.path, ""))
+        ids = {"tasks": task.hex, "files": added.json["id"], "keys": own_key}
+        path = operation.path.replace("{id}", ids.get(operation.path.split("/")[1], ""))
         unknown = operation.path.replace("{id}", api.world.ids.new().hex)
         for who in nobody:
             got = await api(operation.method, path, who)
@@ -104,7 +92,11 @@ async def test_only_the_owner_sees_anything(api: Api, acme: tuple[str, UUID]) ->
     assert (await api("GET", "/tasks", stranger)).json == {"tasks": [], "next_cursor": None}
     assert (await api("GET", "/files", stranger)).json["files"] == []
     assert (await api("GET", f"/files/{added.json['id']}", key)).status == 200
-    assert (await api("GET", f"/tasks/{task.hex}", key)).status == 200
+    assert (await api("GET", f"/tasks/{task.hex}", key)).json["state"] == "pending"
+    assert [each["state"] for each in (await api("GET", "/keys", key)).json["keys"]] == ["revoked", "active", "active"]
+    told = (await api("GET", "/keys", stranger)).json["keys"]
+    assert [each["is_caller"] for each in told] == [True]
+    assert (await api("GET", "/ledger", stranger)).json["entries"] == []
 
 
 # If this failed, a key in an address would work, and so end in every log on its way.
@@ -159,7 +151,8 @@ async def test_wrong_methods_and_addresses(api: Api, acme: tuple[str, UUID]) -> 
         ("/balance", "POST", "GET, HEAD"),
         ("/files", "PUT", "GET, HEAD, POST"),
         ("/files/" + "a" * 32, "PATCH", "DELETE, GET, HEAD"),
-        ("/tasks/" + "a" * 32, "DELETE", "GET, HEAD"),
+        ("/tasks/" + "a" * 32, "PUT", "DELETE, GET, HEAD"),
+        ("/tasks/" + "a" * 32 + "/cancel", "GET", "POST"),
         ("/tasks", "OPTIONS", "GET, HEAD"),
         ("/tasks/", "BREW", "GET, HEAD"),
     ):
@@ -237,7 +230,8 @@ def test_every_error_is_rendered(kind: type[SeedgateError]) -> None:
     assert issubclass(kind, errors.CallerError) <= (number < 500)
     assert ("password" in body.error.message) == issubclass(kind, errors.CallerError | errors.Refused)
     assert ("retry-after" in headers) == (number in {429, 503})
-    for asked, told in ((None, "1"), (-5, "1"), (0.2, "1"), (1.01, "2"), (59, "59"), (1e9, "59"), (math.inf, "59"), (math.nan, "59")):  # fmt: skip
+    assert headers["x-seedgate-charged"] == "0"
+    for asked, told in ((None, "1"), (-5, "1"), (0.2, "1"), (1.01, "2"), (59, "59"), (1e9, "59"), (math.inf, "59"), (math.nan, "1")):  # fmt: skip
         if issubclass(kind, errors.Refused):
             assert render(kind(retry_after_s=asked), "r")[2].get("retry-after", told) == told
     assert status(ReferenceRefused(ReferenceFault.FORMAT)) == 400
@@ -246,7 +240,7 @@ def test_every_error_is_rendered(kind: type[SeedgateError]) -> None:
 # If this failed, a page would leave tasks out, repeat them, or show them in another order.
 async def test_pages_are_complete_and_newest_first(api: Api, acme: tuple[str, UUID]) -> None:
     key, account = acme
-    made = [await _task(api, account) for _ in range(5)]
+    made = [await api.task(account) for _ in range(5)]
     seen, path = [], "/tasks?limit=2"
     for _ in range(3):
         page = (await api("GET", path, key)).json
@@ -264,10 +258,10 @@ async def test_pages_are_complete_and_newest_first(api: Api, acme: tuple[str, UU
 async def test_pages_of_one_state(api: Api, acme: tuple[str, UUID], monkeypatch) -> None:
     key, account = acme
     bench = Bench(api.world)
-    old = await _task(api, account)
+    old = await api.task(account)
     for claim in await bench.claim():
         await bench.attempt(claim)
-    open_ones = [await _task(api, account) for _ in range(4)]
+    open_ones = [await api.task(account) for _ in range(4)]
     found = (await api("GET", "/tasks?state=success", key)).json
     assert [task["id"] for task in found["tasks"]] == [old.hex]
     assert found["next_cursor"] is None
@@ -287,7 +281,7 @@ async def test_a_task_shows_its_receipt(api: Api, acme: tuple[str, UUID]) -> Non
     key, account = acme
     bench = Bench(api.world)
     changes = '[{"kind":"clamped","field":"n","given":9,"used":2,"why":"at most 2"}]'
-    task = await _task(api, account, pictures=2, slots=2, changes=changes)
+    task = await api.task(account, pictures=2, slots=2, changes=changes)
     first, second = await bench.claim()
     await bench.attempt(first)
     shown = (await api("GET", f"/tasks/{task.hex}", key)).json
@@ -317,7 +311,7 @@ async def test_a_task_shows_its_receipt(api: Api, acme: tuple[str, UUID]) -> Non
 # If this failed, wrong books would be shown as a receipt.
 async def test_broken_books_are_no_receipt(api: Api, acme: tuple[str, UUID]) -> None:
     key, account = acme
-    task = await _task(api, account)
+    task = await api.task(account)
     async with api.world.database.write() as tx:
         await tx.execute("DELETE FROM posting WHERE subject_id = $1", task)
     got = await api("GET", f"/tasks/{task.hex}", key)
@@ -328,9 +322,9 @@ async def test_broken_books_are_no_receipt(api: Api, acme: tuple[str, UUID]) -> 
 async def test_an_open_task_tells_what_it_waits_for(api: Api, acme: tuple[str, UUID], monkeypatch) -> None:
     key, account = acme
     other, stranger = await api.key("other")
-    await _grant(api, stranger)
-    tasks = [await _task(api, account, pictures=2, slots=2), await _task(api, stranger), await _task(api, account)]
-    await _task(api, account, lane="engine:elsewhere")
+    await api.grant(stranger)
+    tasks = [await api.task(account, pictures=2, slots=2), await api.task(stranger), await api.task(account)]
+    await api.task(account, lane="engine:elsewhere")
 
     async def waiting(task: UUID, who: str = key) -> dict[str, object]:
         return (await api("GET", f"/tasks/{task.hex}", who)).json["waiting"]
@@ -350,7 +344,7 @@ async def test_an_open_task_tells_what_it_waits_for(api: Api, acme: tuple[str, U
 # If this failed, an account would be told another balance than the one that submits are decided by.
 async def test_the_balance_is_the_accounts(api: Api, acme: tuple[str, UUID]) -> None:
     key, account = acme
-    await _task(api, account, pictures=3)
+    await api.task(account, pictures=3)
     got = (await api("GET", "/balance", key)).json
     assert got == {
         "currency": "USD",
@@ -387,7 +381,7 @@ def test_the_table_is_whole() -> None:
     for operation in OPERATIONS:
         assert operation.summary.endswith(".")
         assert msgspec.json.schema(operation.gives)
-        assert operation.writes == (operation.method != "GET")
+        assert operation.writes == (operation.method != "GET" and "cancel" not in operation.name)
         assert ("{id}" in operation.path) <= (errors.NotFound in operation.errors)
 
 

@@ -4,13 +4,13 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from seedgate.accounts.secret import Secret
 from seedgate.domain.errors import AlreadyExists, Forbidden, InvalidRequest, NotFound
-from seedgate.domain.image import Route
+from seedgate.domain.key import KeyLimits
 from seedgate.domain.ledger import Entry
 from seedgate.domain.money import MAX_AMOUNT_MICROS
 from seedgate.ids import Ids, KeyKind, key_digest, key_prefix, well_formed_key
@@ -29,21 +29,6 @@ MAX_OVERLAP = timedelta(days=30)
 _TAKEN = re.compile(r"[0-9a-f-]{32,36}|sg_(live|test|dev)_.*", re.IGNORECASE)
 _MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _GRANT_KEY = "development credit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyLimits:
-    """What a key may do. A limit of None is the default, 0 is no limit; no budget is any, no models are all."""
-
-    submits_per_minute: int | None = None
-    concurrent_tasks: int | None = None
-    polls_per_minute: int | None = None
-    budget_micros: int | None = None
-    models: tuple[str, ...] | None = None
-    route: Route = Route.AUTO
-    manages_keys: bool = False
-    expires_at: datetime | None = None
-    """Aware."""
 
 
 UNLIMITED = KeyLimits(submits_per_minute=0, concurrent_tasks=0, polls_per_minute=0)
@@ -77,7 +62,7 @@ async def create_key(
             rows = await tx.fetch("SELECT mode FROM account WHERE id = $1", account_id)
             if rows[0]["mode"] != mode:
                 raise Forbidden(f"The account {account!r} is a {rows[0]['mode']} account; it takes no {kind} key")
-            return await _issue(tx, ids, secret, account_id=account_id, name=name, kind=kind, limits=limits)
+            return await issue(tx, ids, secret, account_id=account_id, name=name, kind=kind, limits=limits)
     except AlreadyExists:
         raise InvalidRequest(f"The account {account!r} has a key called {name!r}", param="name") from None
 
@@ -97,10 +82,15 @@ async def rotate_key(
         if match.revoked_at is not None or match.expired:
             over = "expired" if match.revoked_at is None else "revoked"
             raise InvalidRequest(f"The key {match.name!r} is {over}; make another", param="key")
-        key = ids.api_key(KeyKind(match.kind))
-        await access.retire_secrets(tx, match.key_id, overlap=overlap)
-        await access.add_secret(tx, match.key_id, prefix=key_prefix(key), digest=_digest(secret, key))
-    return Issued(key_id=match.key_id, key=key)
+        return await renew(tx, ids, secret, key_id=match.key_id, kind=KeyKind(match.kind), overlap=overlap)
+
+
+async def renew(tx: Tx, ids: Ids, secret: Secret, *, key_id: UUID, kind: KeyKind, overlap: timedelta) -> Issued:
+    """Give a key another secret; those that it has work for `overlap` more."""
+    key = ids.api_key(kind)
+    await access.retire_secrets(tx, key_id, overlap=overlap)
+    await access.add_secret(tx, key_id, prefix=key_prefix(key), digest=_digest(secret, key))
+    return Issued(key_id=key_id, key=key)
 
 
 async def revoke_key(database: Database, wanted: str, *, account_id: UUID | None = None) -> KeyMatch:
@@ -162,7 +152,7 @@ async def development_key(database: Database, ids: Ids, secret: Secret, *, data:
         account_id, _ = await access.ensure_account(tx, account_id=ids.new(), name=DEVELOPMENT_ACCOUNT, mode="test")
         name = f"development {ids.token()[:6]}"
         limits = KeyLimits(submits_per_minute=0, concurrent_tasks=0, polls_per_minute=0, manages_keys=True)
-        issued = await _issue(tx, ids, secret, account_id=account_id, name=name, kind=KeyKind.DEV, limits=limits)
+        issued = await issue(tx, ids, secret, account_id=account_id, name=name, kind=KeyKind.DEV, limits=limits)
         grant = Adjustment(
             id=ids.new(),
             account_id=account_id,
@@ -177,9 +167,10 @@ async def development_key(database: Database, ids: Ids, secret: Secret, *, data:
     return issued.key
 
 
-async def _issue(
+async def issue(
     tx: Tx, ids: Ids, secret: Secret, *, account_id: UUID, name: str, kind: KeyKind, limits: KeyLimits
 ) -> Issued:
+    """Store a new key. Raises AlreadyExists, at the end of the transaction, where the account has one of that name."""
     issued = Issued(key_id=ids.new(), key=ids.api_key(kind))
     new = NewKey(
         key_id=issued.key_id,

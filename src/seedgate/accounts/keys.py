@@ -83,14 +83,15 @@ class Keys:
 
     async def _read(self, key: str) -> _Entry:
         read_at = self._clock.monotonic()
-        record = await self._combine(key_digest(self._pepper, key))
-        entry = self._entries[key] = _Entry(self._caller(record), read_at)
+        digest = key_digest(self._pepper, key)
+        record = await self._combine(digest)
+        entry = self._entries[key] = _Entry(self._caller(record, digest), read_at)
         self._entries.move_to_end(key)
         while len(self._entries) > MAX_CACHED:
             self._entries.popitem(last=False)
         return entry
 
-    def _caller(self, record: KeyRecord | None) -> Caller | None:
+    def _caller(self, record: KeyRecord | None, digest: bytes) -> Caller | None:
         if record is None or not record.usable:
             return None
         if record.kind == KeyKind.DEV and not self._allow_development:
@@ -102,4 +103,5 @@ class Keys:
             route=Route(record.route),
             manages_keys=record.manages_keys,
             polls_per_minute=record.polls_per_minute,
+            digest=digest,
         )

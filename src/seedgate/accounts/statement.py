@@ -8,13 +8,13 @@ temporary file first, closes the statement, and sends the file. So nothing goes 
 import csv
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from seedgate.domain.errors import InvalidRequest, OperatorError
+from seedgate.domain.errors import InvalidRequest, OperatorError, RateLimited, Unavailable
 from seedgate.domain.ledger import Entry
 from seedgate.domain.money import dollars
 from seedgate.domain.statement import Balance, Line, Position, line
@@ -40,6 +40,8 @@ class Scope:
     limit: int | None = None
     after: Position | None = None
     """Go on behind this line of the same statement."""
+    actors: bool = True
+    """Whether it says who booked what: for operators."""
 
     def __post_init__(self) -> None:
         if self.since is not None and self.until is not None and self.since >= self.until:
@@ -60,6 +62,38 @@ class Scope:
         """The first position that is too late."""
         high = Position(self.until, UUID(int=0), 0) if self.until else END
         return min(high, self.after) if self.after is not None and self.newest_first else high
+
+
+@dataclass(slots=True, kw_only=True)
+class Turns:
+    """The statements that callers have asked for and that are under way. One per process."""
+
+    at_once: int = 2
+    """How many may be read at the same time: each has a connection of the pool, for a second or so."""
+    _reading: int = 0
+    _accounts: set[UUID] = field(default_factory=set)
+
+    @contextmanager
+    def account(self, account_id: UUID) -> Iterator[None]:
+        """Until it is sent. Raises RateLimited where another one of the account is under way."""
+        if account_id in self._accounts:
+            raise RateLimited("Another statement of the account is under way", retry_after_s=1)
+        self._accounts.add(account_id)
+        try:
+            yield
+        finally:
+            self._accounts.remove(account_id)
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Until it is read. Raises Unavailable where too many are."""
+        if self._reading >= self.at_once:
+            raise Unavailable("Too many statements are made now", retry_after_s=1)
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
 
 
 class Statement:
@@ -118,7 +152,8 @@ class Statement:
             if shown == scope.limit:
                 self.next = last
                 return
-            made, self.end = line(movement, self.end, newest_first=scope.newest_first)
+            told = movement if scope.actors else replace(movement, actor=None)
+            made, self.end = line(told, self.end, newest_first=scope.newest_first)
             self.moved[movement.entry] += movement.amount_micros
             shown, last = shown + 1, movement.position
             yield made
@@ -177,7 +212,7 @@ async def as_json(statement: Statement) -> AsyncIterator[str]:
         "opening": {"at": _moment(statement.opened_at)} | _amounts(statement.opening),
         "closing": {"at": _moment(statement.closed_at)} | _amounts(statement.closing),
         "totals": {f"{kind.name.lower()}_micros": statement.moved[kind] for kind in Entry},
-        "next": str(statement.next) if statement.next else None,
+        "next_cursor": str(statement.next) if statement.next else None,
     }
     yield "]," + _json(foot)[1:]
 

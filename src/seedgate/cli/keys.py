@@ -15,9 +15,10 @@ from seedgate.domain.money import dollars, micros
 from seedgate.ids import KeyKind
 
 if TYPE_CHECKING:
-    from seedgate.accounts.issue import Issued, KeyLimits
+    from seedgate.accounts.issue import Issued
     from seedgate.compose.ground import Ground
     from seedgate.domain.configuration import Limits
+    from seedgate.domain.key import KeyLimits
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
@@ -88,7 +89,7 @@ def create(  # noqa: PLR0913, PLR0917 - a key has that many properties
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown once, here."""
-    from seedgate.accounts.issue import KeyLimits
+    from seedgate.domain.key import KeyLimits
 
     kind = kind or (KeyKind.LIVE if settings_for(config, data).production else KeyKind.TEST)
     wanted = {"account": account or ("default" if kind is KeyKind.LIVE else "development"), "name": name, "kind": kind}
@@ -158,10 +159,11 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
     """Every key with its account and limits."""
 
     async def read(ground: "Ground") -> list[dict[str, Any]]:
+        from seedgate.domain.key import holding
         from seedgate.store.access import list_keys
 
         limits = await _limits(ground)
-        return [key | _effective(key, limits) for key in await list_keys(ground.database)]
+        return [key | holding(key, limits) for key in await list_keys(ground.database)]
 
     found = on_ground(config, data, read)
     if as_json:
@@ -190,6 +192,7 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
 
 async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits") -> dict[str, Any]:
     from seedgate.accounts.issue import create_key
+    from seedgate.domain.key import holding
 
     wanted = wanted | {"name": wanted["name"] or f"key {ground.ids.token()[:6]}"}
     issued = await create_key(
@@ -213,7 +216,7 @@ async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits")
         "manages_keys": limits.manages_keys,
         "expires_at": limits.expires_at,
     }
-    return {"id": issued.key_id, "key": issued.key} | wanted | _effective(said, await _limits(ground)) | rest
+    return {"id": issued.key_id, "key": issued.key} | wanted | holding(said, await _limits(ground)) | rest
 
 
 async def _limits(ground: "Ground") -> "Limits":
@@ -221,12 +224,6 @@ async def _limits(ground: "Ground") -> "Limits":
     from seedgate.compose.gateway import read_configuration
 
     return (await read_configuration(ground)).limits
-
-
-def _effective(key: dict[str, Any], limits: "Limits") -> dict[str, int | None]:
-    """What holds for a key; None is no limit."""
-    names = ("submits_per_minute", "concurrent_tasks", "polls_per_minute")
-    return {name: (getattr(limits, name) if key[name] is None else key[name]) or None for name in names}
 
 
 def _spent(key: dict[str, Any]) -> str:

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from seedgate import log, vendors
 from seedgate.accounts.configuration import REFRESH_S, Live
 from seedgate.accounts.credits import Balances
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
@@ -31,6 +33,7 @@ from seedgate.intake.dataurl import name_data_url, store_data_url
 from seedgate.intake.fetch import fetch_references
 from seedgate.intake.gate import Gate
 from seedgate.intake.shelf import Shelf
+from seedgate.interface import Interface
 from seedgate.loop import Loop, run
 from seedgate.net import Net, open_net
 from seedgate.settings import Settings
@@ -55,9 +58,9 @@ from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
 from seedgate.web.openapi import Documents, describe
-from seedgate.web.own import account, operations
+from seedgate.web.own import account, description, operations
 from seedgate.web.own.door import Door, House
-from seedgate.web.refusals import Addresses
+from seedgate.web.refusals import Addresses, Throttle
 
 DATABASE_WATCH_S = 0.5
 WORK_DRAIN_S = 8.0
@@ -125,6 +128,11 @@ def dialects(catalogue: Catalogue) -> list[Dialect]:
                 raise BadSettings(f"The vendor {module.name} has a dialect and no listings", hint=hint)
             found.append(build(catalogue.listings[module.name]))
     return found
+
+
+def interfaces(spoken: Sequence[Dialect]) -> dict[str, Interface]:
+    """Everything that has a document, by its name."""
+    return {dialect.name: describe(dialect) for dialect in spoken} | {"seedgate": description.describe()}
 
 
 async def read_configuration(ground: Ground) -> Configuration:
@@ -198,25 +206,24 @@ def _open_web(
         ),
         store_data_url=_keep_data_urls(shelf),
         name_data_url=name_data_url,
-        configuration=live,
-        addresses=Addresses(settings.trusted_proxies),
-        clock=ground.clock,
+        throttle=Throttle(lambda: live().limits, Addresses(settings.trusted_proxies), ground.clock),
         result_url=lambda name: f"{files_base}/files/{name}",
     )
     measured = Measured()
     spoken = dialects(catalogue)
-    documents = Documents({dialect.name: describe(dialect) for dialect in spoken}, server=base_url)
+    documents = Documents(interfaces(spoken), server=base_url)
     health = Health(database=database, measured=measured, data=ground.data)
-    own = operations.routes(Door(_house(ground, catalogue, services, shelf), measured))
+    own = operations.routes(Door(_house(ground, catalogue, services, shelf, live), measured))
     application = rest.build(spoken, files, documents, health, own)
     dispatch = Dispatch(spoken, services, measured=measured, rest=application)
     return dispatch, [Loop(name="backlog", turn=backlog.look, pause_s=LOOK_S)]
 
 
-def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf) -> House:
+def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shelf, live: Live) -> House:
     settings = ground.settings
     return House(
         keys=services.keys,
+        throttle=services.throttle,
         database=ground.database,
         uploads=Uploads(
             database=ground.database,
@@ -226,6 +233,14 @@ def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shel
             quota=Quota(files=settings.limits.files_per_account, size_bytes=settings.limits.file_bytes_per_account),
             keep=timedelta(days=settings.results.file_days),
         ),
+        keyring=Keyring(
+            database=ground.database,
+            ids=ground.ids,
+            secret=ground.secret,
+            most=settings.limits.keys_per_account,
+            limits=lambda: live().limits,
+        ),
+        statements=Turns(),
         bodies=services.bodies,
         models=account.models(catalogue.listings),
         model_of={

@@ -1,6 +1,6 @@
 """Who asks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from seedgate.domain.image import Route
@@ -21,6 +21,8 @@ class Caller:
     """Whether it may make, rotate and revoke its account's other keys."""
     polls_per_minute: int | None = None
     """0 is no limit, None the default."""
+    digest: bytes = field(default=b"", repr=False)
+    """Of the secret that it came with: a key may have several, and the older ones change no keys."""
 
     def may_use(self, listing: Listing) -> bool:
         """Whether the key may ask for this listing."""

@@ -36,7 +36,8 @@ class Position:
         return cls(moment(at), UUID(subject_id), Entry[entry.upper()])
 
     def __str__(self) -> str:
-        return f"{self.at.isoformat()}_{self.subject_id.hex}_{Entry(self.entry).name.lower()}"
+        at = self.at.isoformat().replace("+00:00", "Z")  # a plus in an address is a space
+        return f"{at}_{self.subject_id.hex}_{Entry(self.entry).name.lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from seedgate.store.database import Connection, Database, Row, Tx
@@ -135,7 +136,8 @@ async def add_secret(tx: Tx, key_id: UUID, *, prefix: str, digest: bytes) -> Non
 
 
 async def retire_secrets(tx: Tx, key_id: UUID, *, overlap: timedelta) -> None:
-    """Let the secrets that the key has now work for `overlap` more, unless they end sooner anyway."""
+    """Let the secrets that the key has now work for `overlap` more, unless they end sooner anyway; forget the dead."""
+    await tx.execute("DELETE FROM key_secret WHERE key_id = $1 AND expires_at <= seedgate_now()", key_id)
     await tx.execute(
         "UPDATE key_secret SET expires_at = least(expires_at, seedgate_now() + $2::interval) WHERE key_id = $1",
         key_id,
@@ -168,21 +170,22 @@ async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> 
     return exact or found
 
 
-async def list_keys(database: Database, *, account_id: UUID | None = None) -> list[dict[str, object]]:
-    """Every key, or an account's, with its limits, oldest first; nothing secret."""
-    rows = await database.fetch(
-        "SELECT k.id, a.name AS account, a.mode, k.kind, k.name, s.prefix, k.models, k.route, k.manages_keys,"
-        " k.created_at, k.expires_at, k.revoked_at, s.others AS older_secrets, t.open_holds, t.submits_per_minute,"
-        " t.concurrent_tasks, k.polls_per_minute, t.budget_micros, t.spent_micros,"
-        " CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= seedgate_now() THEN 'expired'"
-        "  ELSE 'active' END AS state"
-        " FROM api_key k JOIN account a ON a.id = k.account_id JOIN key_state t ON t.key_id = k.id,"
-        " LATERAL (SELECT (array_agg(prefix ORDER BY created_at DESC))[1] AS prefix,"
-        "   count(*) FILTER (WHERE expires_at > seedgate_now()) AS others FROM key_secret WHERE key_id = k.id) s"
-        " WHERE $1::uuid IS NULL OR k.account_id = $1 ORDER BY k.id",
-        account_id,
-    )
-    return [dict(row) for row in rows]
+LISTED = (
+    "SELECT k.id, a.name AS account, a.mode, k.kind, k.name, s.prefix, k.models, k.route, k.manages_keys,"
+    " k.created_at, k.expires_at, k.revoked_at, s.others AS older_secrets, t.open_holds, t.submits_per_minute,"
+    " t.concurrent_tasks, k.polls_per_minute, t.budget_micros, t.spent_micros,"
+    " CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= seedgate_now() THEN 'expired'"
+    "  ELSE 'active' END AS state"
+    " FROM api_key k JOIN account a ON a.id = k.account_id JOIN key_state t ON t.key_id = k.id,"
+    " LATERAL (SELECT (array_agg(prefix ORDER BY created_at DESC))[1] AS prefix,"
+    "   count(*) FILTER (WHERE expires_at > seedgate_now()) AS others FROM key_secret WHERE key_id = k.id) s"
+)
+"""What may be shown of keys; nothing secret."""
+
+
+async def list_keys(database: Database) -> list[dict[str, Any]]:
+    """Every key with its limits, oldest first."""
+    return [dict(row) for row in await database.fetch(f"{LISTED} ORDER BY k.id")]
 
 
 async def read_balances(lane: Connection, account_ids: Sequence[UUID]) -> list[int]:

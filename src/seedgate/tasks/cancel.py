@@ -36,6 +36,12 @@ async def cancel_for_caller(database: Database, lookup: Lookup, caller: Caller) 
     return cancelled.task
 
 
+async def cancel_for_account(database: Database, task_id: UUID, caller: Caller) -> None:
+    """Cancel a task of any listing. NotFound alike for an unknown id and another account's task."""
+    actor = f"key {caller.key_id.hex}"
+    await _cancel(database, task_id, actor=actor, account_id=caller.account_id, listing_id=None)
+
+
 async def cancel_for_operator(database: Database, task_id: UUID, *, operator: str) -> Cancelled:
     """Cancel anybody's task. NotFound for an unknown id."""
     return await _cancel(database, task_id, actor=f"operator {operator}", account_id=None, listing_id=None)

@@ -20,19 +20,16 @@ from uuid import UUID
 from seedgate import log
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keys import Keys
-from seedgate.clock import Clock
 from seedgate.dialect import Answer, Dialect, Incoming, Intent, Lookup, Route, StoreDataUrl, Submission
 from seedgate.domain.caller import Caller
-from seedgate.domain.configuration import Configuration
-from seedgate.domain.errors import Bug, InvalidRequest, RateLimited, SeedgateError, ShuttingDown
-from seedgate.domain.limits import Room
+from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingDown
 from seedgate.domain.task import TaskView
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Asked, Submits
 from seedgate.web import dry_run, refusals
 from seedgate.web.body import Bodies, Disconnected, Receive, check_text_size
 from seedgate.web.protocol import RESPOND, Respond
-from seedgate.web.refusals import CHARGED, NOTHING_CHARGED, Addresses, Buckets, Headers
+from seedgate.web.refusals import CHARGED, NOTHING_CHARGED, Headers, Throttle
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -78,9 +75,7 @@ class Services:
     store_data_url: StoreDataUrl
     name_data_url: StoreDataUrl
     """The same with nothing stored."""
-    configuration: Callable[[], Configuration]
-    addresses: Addresses
-    clock: Clock
+    throttle: Throttle
     result_url: Callable[[str], str]
     """Absolute address of a result file by name."""
 
@@ -94,8 +89,6 @@ class Dispatch:
         self._exact, self._prefixes = _table(dialects)
         self._id_prefix = secrets.token_hex(6).encode()
         self._numbers = itertools.count(1)
-        self._polls = Buckets(services.clock)
-        self._refused = Buckets(services.clock)
         self.measured = measured
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -124,7 +117,7 @@ class Dispatch:
         except SeedgateError as error:
             if isinstance(error, Bug):
                 _log_bug(request, request_id, error)
-            self._count_refusal(request, error)
+            self._services.throttle.count_refusal(request.scope, request.headers, error)
             answer, extra = dialect.render_error(error, request.incoming()), refusals.headers(error)
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(request, request_id, error)
@@ -138,12 +131,12 @@ class Dispatch:
         services, dialect = self._services, request.bound.dialect
         intent = request.bound.route.intent
         credential = dialect.credential(request.headers)
-        if self._refused and (intent is Intent.SUBMIT or not services.keys.knows(credential)):
-            self._refuse_address(request)
+        if services.throttle and (intent is Intent.SUBMIT or not services.keys.knows(credential)):
+            services.throttle.refuse_address(request.scope, request.headers)
         caller = await services.keys.authenticate(credential)
         if intent is Intent.SUBMIT:
             return await self._submit(request, caller)
-        self._count_poll(caller)
+        services.throttle.count_poll(caller)
         match intent:
             case Intent.STATUS:
                 lookup = dialect.parse_lookup(request.incoming())
@@ -185,34 +178,6 @@ class Dispatch:
             return template, ()
         replay = Answer(status=template.status, body=accepted.answer, headers=template.headers)
         return replay, ((b"idempotency-replayed", b"true"),)
-
-    def _count_poll(self, caller: Caller) -> None:
-        """Every question but a submit. Raises RateLimited beyond the key's polls."""
-        most = caller.polls_per_minute
-        if most is None:
-            most = self._services.configuration().limits.polls_per_minute
-        if not most:
-            return
-        wait_s = self._polls.wait_s(caller.key_id, per_s=most / 60, burst=most)
-        if wait_s > 0:
-            raise RateLimited(retry_after_s=wait_s, room=Room(submits_per_minute=most, submits_left=0))
-        self._polls.spend(caller.key_id, per_s=most / 60)
-
-    def _count_refusal(self, request: "_Request", error: SeedgateError) -> None:
-        most = self._services.configuration().limits.refusals_per_second
-        if most and refusals.counts(error):
-            address = self._services.addresses.of(request.scope, request.headers)
-            if address is not None:
-                self._refused.spend(address, per_s=most)
-
-    def _refuse_address(self, request: "_Request") -> None:
-        """Raise RateLimited when too much was refused to the caller's address lately."""
-        most = self._services.configuration().limits.refusals_per_second
-        address = self._services.addresses.of(request.scope, request.headers)
-        if most and address is not None:
-            wait_s = self._refused.wait_s(address, per_s=most, burst=most)
-            if wait_s > 0:
-                raise RateLimited("Too many refused requests from this address", retry_after_s=wait_s)
 
     async def _parse(self, request: "_Request", store: StoreDataUrl) -> Submission:
         bodies = self._services.bodies

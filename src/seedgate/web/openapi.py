@@ -1,7 +1,7 @@
 """OpenAPI 3.1 documents of interfaces: made of the types that parse, so that they cannot tell another story."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -33,16 +33,17 @@ from seedgate.web import refusals
 from seedgate.web.dispatch import MAX_IDEMPOTENCY_KEY
 
 _REFERENCE = "#/components/schemas/{name}"
-_REQUEST_ID = {"X-Request-Id": "Names this answer; quote it when you ask about it."}
+REQUEST_ID = {"X-Request-Id": "Names this answer; quote it when you ask about it."}
 _REPLAYED = {"Idempotency-Replayed": "`true` where the answer is an earlier submit's, under the same key."}
 _HEADERS = {
-    b"retry-after": "Seconds to wait before it is worth asking again, from 1 to 59.",
-    b"retry-after-ms": "The same in milliseconds.",
-    b"x-should-retry": "`false` where the same request will be refused again.",
-    b"x-seedgate-charged": "Micro-dollars that were charged: 0.",
+    "retry-after": "Seconds to wait before it is worth asking again, from 1 to 59.",
+    "retry-after-ms": "The same in milliseconds.",
+    "x-should-retry": "`false` where the same request will be refused again.",
+    "x-seedgate-charged": "Micro-dollars that were charged: 0.",
+    "www-authenticate": "The scheme of the credential.",
 }
 """Of refusals, beside the request id."""
-_CHARGED = {"X-Seedgate-Charged": "Micro-dollars that the task was charged, once it has ended."}
+CHARGED = {"X-Seedgate-Charged": "Micro-dollars that the task was charged, once it has ended."}
 _DRY_RUN = (
     "\n\nWith `X-Seedgate-Dry-Run: 1` the answer is what the submit would cost and become, in a form of our own: price,"
     " who would serve it, the request as it is understood and every change to it. Nothing is held, stored or started."
@@ -120,32 +121,49 @@ def describe(dialect: Dialect) -> Interface:
 
 def _complete(dialect: Dialect, interface: Interface, operation: Operation, intent: Intent) -> Operation:
     submits = intent is Intent.SUBMIT
-    added = _REQUEST_ID | (_REPLAYED if submits else {} if intent is Intent.BALANCE else _CHARGED)
+    added = REQUEST_ID | (_REPLAYED if submits else {} if intent is Intent.BALANCE else CHARGED)
     replies = [replace(reply, headers={**reply.headers, **added}) for reply in operation.replies]
     return replace(
         operation,
         parameters=(*operation.parameters, _IDEMPOTENCY) if submits else operation.parameters,
         description=operation.description + (_DRY_RUN if submits else ""),
-        replies=(*replies, *_refusals(dialect, interface.error, (*_ERRORS[intent], *_ALWAYS))),
+        replies=(*replies, *refused(_teller(dialect), interface.error, (*_ERRORS[intent], *_ALWAYS))),
     )
 
 
-def _refusals(dialect: Dialect, kind: Any, errors: Iterable[SeedgateError]) -> Iterator[Reply]:
-    """One reply for each status, with the dialect's own rendering of each error as its example."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An error as an interface says it."""
+
+    status: int
+    example: Any
+    headers: tuple[str, ...]
+
+
+def refused(tell: Callable[[SeedgateError], Told], kind: Any, errors: Iterable[SeedgateError]) -> Iterator[Reply]:
+    """One reply for each status, with the interface's own rendering of each error as its example."""
     by_status: dict[int, Reply] = {}
     for error in errors:
-        answer = dialect.render_error(error, None)
-        said = (name for name, _ in refusals.headers(error) if name in _HEADERS)
-        headers = {name.decode().title(): _HEADERS[name] for name in said}
-        known = by_status.get(answer.status)
-        by_status[answer.status] = Reply(
-            status=answer.status,
+        told = tell(error)
+        known = by_status.get(told.status)
+        headers = {name.title(): _HEADERS[name] for name in told.headers if name in _HEADERS}
+        by_status[told.status] = Reply(
+            status=told.status,
             summary=f"{known.summary} · {_sentence(error)}" if known else _sentence(error),
             type=kind,
-            examples={**(known.examples if known else {}), error.code: msgspec.json.decode(answer.body)},
-            headers={**(known.headers if known else _REQUEST_ID), **headers},
+            examples={**(known.examples if known else {}), error.code: told.example},
+            headers={**(known.headers if known else REQUEST_ID), **headers},
         )
     yield from (by_status[status] for status in sorted(by_status))
+
+
+def _teller(dialect: Dialect) -> Callable[[SeedgateError], Told]:
+    def tell(error: SeedgateError) -> Told:
+        answer = dialect.render_error(error, None)
+        headers = tuple(name.decode() for name, _ in refusals.headers(error))
+        return Told(status=answer.status, example=msgspec.json.decode(answer.body), headers=headers)
+
+    return tell
 
 
 def _sentence(error: SeedgateError) -> str:
@@ -202,9 +220,11 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
         "parameters": [_parameter(parameter, schemas) for parameter in operation.parameters],
         "responses": {str(reply.status): _reply(reply, schemas) for reply in operation.replies},
     }
+    content = {kind: {"schema": dict(schema)} for kind, schema in operation.request_media.items()}
     if operation.request is not None:
-        content = _content(operation.request, "application/json", operation.request_examples, schemas)
-        described["requestBody"] = {"required": True, "content": content}
+        content |= _content(operation.request, "application/json", operation.request_examples, schemas)
+    if content:
+        described["requestBody"] = {"required": operation.request_required, "content": content}
     if operation.open:
         described["security"] = []
     return described
@@ -235,6 +255,7 @@ def _reply(reply: Reply, schemas: _Schemas) -> dict[str, Any]:
         }
     if reply.type is not None:
         described["content"] = _content(reply.type, reply.media_type, reply.examples, schemas)
+        described["content"] |= {kind: {"schema": {"type": "string"}} for kind in reply.also}
     return described
 
 

@@ -6,11 +6,21 @@ The buckets are this process's alone: they protect it, and a limit that must be 
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from seedgate.clock import Clock
-from seedgate.domain.errors import CallerError, ContentRefused, InsufficientBalance, RateLimited, Refused, SeedgateError
+from seedgate.domain.caller import Caller
+from seedgate.domain.configuration import Limits
+from seedgate.domain.errors import (
+    CallerError,
+    ContentRefused,
+    InsufficientBalance,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    SeedgateError,
+)
 from seedgate.domain.limits import Room
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -75,6 +85,51 @@ class Addresses:
         return any(address.version == network.version and address in network for network in self._trusted)
 
 
+class Throttle:
+    """Who asks, or is refused, too often. One per process, for all interfaces together."""
+
+    def __init__(self, limits: Callable[[], Limits], addresses: Addresses, clock: Clock) -> None:
+        self._limits = limits
+        self._addresses = addresses
+        self._polls = Buckets(clock)
+        self._refused = Buckets(clock)
+
+    def __bool__(self) -> bool:
+        """Whether anything was refused to any address yet."""
+        return bool(self._refused)
+
+    def count_poll(self, caller: Caller) -> None:
+        """Every question but a submit. Raises RateLimited beyond the key's polls."""
+        most = caller.polls_per_minute
+        if most is None:
+            most = self._limits().polls_per_minute
+        if not most:
+            return
+        wait_s = self._polls.wait_s(caller.key_id, per_s=most / 60, burst=most)
+        if wait_s > 0:
+            raise RateLimited(retry_after_s=wait_s, room=Room(submits_per_minute=most, submits_left=0))
+        self._polls.spend(caller.key_id, per_s=most / 60)
+
+    def count_refusal(
+        self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], error: SeedgateError
+    ) -> None:
+        """Count an error against the address it goes to, where the caller brought it about."""
+        most = self._limits().refusals_per_second
+        if most and counts(error):
+            address = self._addresses.of(scope, headers)
+            if address is not None:
+                self._refused.spend(address, per_s=most)
+
+    def refuse_address(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> None:
+        """Raise RateLimited when too much was refused to the caller's address lately."""
+        most = self._limits().refusals_per_second
+        address = self._addresses.of(scope, headers)
+        if most and address is not None:
+            wait_s = self._refused.wait_s(address, per_s=most, burst=most)
+            if wait_s > 0:
+                raise RateLimited("Too many refused requests from this address", retry_after_s=wait_s)
+
+
 def counts(error: SeedgateError) -> bool:
     """Whether an error is one that its caller brought about: those are counted against its address."""
     return isinstance(error, CallerError | RateLimited | InsufficientBalance)
@@ -85,7 +140,7 @@ def headers(error: SeedgateError) -> Headers:
     lines = [NOTHING_CHARGED]
     if not isinstance(error, Refused):
         return (*lines, (b"x-should-retry", b"false")) if isinstance(error, ContentRefused) else tuple(lines)
-    if isinstance(error, InsufficientBalance):
+    if isinstance(error, InsufficientBalance | QuotaExceeded):
         return (*lines, (b"x-should-retry", b"false"))
     told = error.retry_after_s
     wait_s = min(told, RETRY_AFTER_MAX_S) if told is not None and told > 0 else RETRY_AFTER_S

@@ -1,5 +1,6 @@
 """What every endpoint of our own interface shares, in front of the function that answers."""
 
+import asyncio
 import base64
 import binascii
 import itertools
@@ -7,8 +8,8 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import IO, Any, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -17,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seedgate import log, strictjson
+from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
+from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.domain.caller import Caller
 from seedgate.domain.errors import (
@@ -34,10 +37,12 @@ from seedgate.web.body import Bodies, Disconnected, Receive
 from seedgate.web.dispatch import Measured, Scope, Send
 from seedgate.web.own import wire
 from seedgate.web.own.errors import WrongMethod, render
+from seedgate.web.refusals import CHARGED, Throttle
 
 _T = TypeVar("_T")
 MAX_QUERY_FIELDS = 16
 DEFAULT_PAGE, MAX_PAGE = 20, 100
+PIECE_BYTES = 1 << 16
 _SHOWN = 64
 _ID = re.compile(r"[0-9a-f]{32}")
 _PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -50,8 +55,11 @@ class House:
     """What the functions answer from."""
 
     keys: Keys
+    throttle: Throttle
     database: Database
     uploads: Uploads
+    keyring: Keyring
+    statements: Turns
     bodies: Bodies
     models: wire.Models
     model_of: Mapping[tuple[str, int], str]
@@ -70,6 +78,13 @@ class Asked:
     """The parameter in the path; empty where there is none."""
     query: Mapping[str, str]
     request: Request
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the answer, beside those that all have."""
+
+    def charged(self, micros: int | None) -> None:
+        """Say what was charged, where that is decided."""
+        if micros is not None:
+            self.headers[CHARGED.decode()] = str(micros)
 
     def uuid(self) -> UUID:
         """The id in the path. What cannot be one of ours is NotFound, like one that is unknown."""
@@ -77,25 +92,44 @@ class Asked:
             raise NotFound
         return UUID(self.id)
 
+    def count(self, *, default: int = DEFAULT_PAGE, most: int = MAX_PAGE) -> int:
+        """How many are asked for."""
+        text = self.query.get("limit", str(default))
+        if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+            raise InvalidRequest(f"limit is a number from 1 to {most}", param="limit")
+        return int(text)
+
     def page(self) -> tuple[int, UUID | None]:
         """How many are asked for, and behind which one."""
-        text = self.query.get("limit", str(DEFAULT_PAGE))
-        if not text.isascii() or not text.isdigit() or len(text) > 3 or not 1 <= int(text) <= MAX_PAGE:
-            raise InvalidRequest(f"limit is a number from 1 to {MAX_PAGE}", param="limit")
         cursor = self.query.get("cursor")
-        return int(text), None if cursor is None else _place(cursor)
+        return self.count(), None if cursor is None else _place(cursor)
 
-    async def json(self, kind: type[_T], bodies: Bodies) -> _T:
-        """The body as one of our types, which forbid unknown members. Raises InvalidRequest that names the member."""
+    async def json(self, kind: type[_T], bodies: Bodies, *, empty: _T | None = None) -> _T:
+        """The body as one of our types, which forbid unknown members; `empty` stands for none, where none will do.
+
+        Raises InvalidRequest that names the member.
+        """
         media_type = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise WrongMediaType("The Content-Type must be application/json", param="Content-Type")
         announced = self.request.headers.get("content-length")
+        if media_type != "application/json" and (empty is None or announced not in {None, "0"}):
+            raise WrongMediaType("The Content-Type must be application/json", param="Content-Type")
         body = await bodies.small(self.request.receive, announced.encode("latin-1") if announced else None)
+        if empty is not None and not body:
+            return empty
         return understood(strictjson.decode(body), kind)
 
 
-Answerer = Callable[[House, Asked], Awaitable[wire.Body]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An answer that lies in a file. `close` is called once, when it went out or cannot any more."""
+
+    file: IO[bytes]
+    size_bytes: int
+    media_type: str
+    close: Callable[[], None]
+
+
+Answerer = Callable[[House, Asked], Awaitable[wire.Body | Sent]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +138,8 @@ class Parameter:
 
     name: str
     description: str
-    kind: type = str
+    example: str | int
+    kind: Any = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +153,14 @@ class Operation:
     summary: str
     answer: Answerer
     gives: type[wire.Body]
+    also_gives: tuple[str, ...] = ()
+    """Media types that it may be asked for beside JSON."""
     status: int = 200
     query: tuple[Parameter, ...] = ()
     takes: type[msgspec.Struct] | tuple[str, ...] | None = None
     """Type of the JSON body, or the media types of another one."""
+    may_be_empty: bool = False
+    """Whether the body may be left out."""
     writes: bool = False
     """Refused while the process is about to leave."""
     errors: tuple[type[SeedgateError], ...] = ()
@@ -143,6 +182,7 @@ class Door:
         started = time.perf_counter()
         operation = methods.get("GET" if request.method == "HEAD" else request.method)
         name = operation.name if operation else "none"
+        body: wire.Body | Sent
         try:
             status, body, headers = await self._answer(request, operation, methods)
         except Disconnected:
@@ -150,6 +190,7 @@ class Door:
         except SeedgateError as error:
             if isinstance(error, Bug):
                 _log_bug(name, request_id, error)
+            self._house.throttle.count_refusal(request.scope, dict(request.headers.raw), error)
             status, body, headers = render(error, request_id)
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(name, request_id, error)
@@ -157,12 +198,18 @@ class Door:
         self._measured.answers["seedgate", name, status] += 1
         self._measured.seconds["seedgate", name] += time.perf_counter() - started
         headers |= {"x-request-id": request_id, "cache-control": "no-store", "x-content-type-options": "nosniff"}
+        if isinstance(body, Sent):
+            return _Download(body, status, headers)
         return Response(msgspec.json.encode(body), status, headers, "application/json")
 
     async def _answer(
         self, request: Request, operation: Operation | None, methods: Mapping[str, Operation]
-    ) -> tuple[int, wire.Body, dict[str, str]]:
-        caller = await self._house.keys.authenticate(credential(request))
+    ) -> tuple[int, wire.Body | Sent, dict[str, str]]:
+        key, keys, throttle = credential(request), self._house.keys, self._house.throttle
+        if throttle and not keys.knows(key):
+            throttle.refuse_address(request.scope, dict(request.headers.raw))
+        caller = await keys.authenticate(key)
+        throttle.count_poll(caller)
         if not methods:
             raise NotFound("There is nothing at this address")
         if operation is None:
@@ -175,7 +222,25 @@ class Door:
             query=_query(request, {parameter.name for parameter in operation.query}),
             request=request,
         )
-        return operation.status, await operation.answer(self._house, asked), {}
+        return operation.status, await operation.answer(self._house, asked), asked.headers
+
+
+class _Download(Response):
+    """Sends a file piece by piece, and closes it in any case."""
+
+    def __init__(self, sent: Sent, status: int, headers: dict[str, str]) -> None:
+        super().__init__(None, status, headers | {"content-length": str(sent.size_bytes)}, sent.media_type)
+        self._sent = sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece := await asyncio.to_thread(self._sent.file.read, PIECE_BYTES):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._sent.close()
 
 
 class Entry:

@@ -1,10 +1,10 @@
 """Errors as our own interface says them: a status each, one shape, and nothing of what goes on inside."""
 
-import math
 from collections.abc import Set as AbstractSet
 
 from seedgate.domain import errors
-from seedgate.domain.errors import CallerError, Refused, SeedgateError
+from seedgate.domain.errors import CallerError, SeedgateError
+from seedgate.web import refusals
 from seedgate.web.own import wire
 
 
@@ -18,7 +18,6 @@ class WrongMethod(CallerError):
         super().__init__(f"Allowed here: {self.allowed}")
 
 
-MIN_RETRY_S, MAX_RETRY_S = 1, 59
 _STATUSES: dict[type[SeedgateError], int] = {
     errors.SeedgateError: 500,
     errors.CallerError: 400,
@@ -57,22 +56,12 @@ def render(error: SeedgateError, request_id: str) -> tuple[int, wire.Failure, di
         code, message, param = "internal_error", "Internal error", None
     failure = wire.Failure(error=wire.Error(code=code, message=_text(message), param=param, request_id=request_id))
     number = status(error)
-    headers = {"x-seedgate-charged": "0"}
-    if number in {429, 503}:
-        headers["retry-after"] = str(_retry_after(error))
+    headers = {name.decode(): value.decode() for name, value in refusals.headers(error)}
     if isinstance(error, WrongMethod):
         headers["allow"] = error.allowed
     if number == 401:
         headers["www-authenticate"] = 'Bearer realm="seedgate"'
     return number, failure, headers
-
-
-def _retry_after(error: SeedgateError) -> int:
-    """Whole seconds within a minute: clients' libraries ignore what is longer."""
-    asked = error.retry_after_s if isinstance(error, Refused) and error.retry_after_s is not None else 1.0
-    if not math.isfinite(asked):
-        return MAX_RETRY_S
-    return min(max(math.ceil(asked), MIN_RETRY_S), MAX_RETRY_S)
 
 
 def _text(message: str) -> str:

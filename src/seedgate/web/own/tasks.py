@@ -9,6 +9,7 @@ from seedgate.domain.task import TaskState, TaskView
 from seedgate.domain.waiting import why
 from seedgate.store.details import COUNTED, Details, Image, read_details, read_queue
 from seedgate.store.tasks import page_tasks
+from seedgate.tasks.cancel import cancel_for_account
 from seedgate.web.own import wire
 from seedgate.web.own.door import Asked, House, cursor
 
@@ -32,7 +33,8 @@ async def show_task(house: House, asked: Asked) -> wire.Task:
     found = await read_details(house.database, asked.uuid(), account_id=asked.caller.account_id)
     if found is None:
         raise NotFound
-    task = found.task
+    task, receipt = found.task, _receipt(found)
+    asked.charged(None if receipt.charged is None else receipt.charged.micros)
     dialect, _, name = task.listing_id.partition("/")
     return wire.Task(
         id=task.id.hex,
@@ -49,7 +51,7 @@ async def show_task(house: House, asked: Asked) -> wire.Task:
         started_at=task.started_at,
         completed_at=task.completed_at,
         results=[_result(house, found, image) for image in found.images],
-        receipt=_receipt(found),
+        receipt=receipt,
         changes=[
             wire.ChangeLine(field=c.field, kind=c.kind, given=c.given, used=c.used, why=c.why) for c in found.changes
         ],
@@ -68,6 +70,12 @@ async def show_task(house: House, asked: Asked) -> wire.Task:
         ],
         waiting=None if task.state.terminal else await _waiting(house, asked, found),
     )
+
+
+async def cancel_task(house: House, asked: Asked) -> wire.Task:
+    """Ask for a task's cancellation; the task as it is afterwards. Asking again changes nothing."""
+    await cancel_for_account(house.database, asked.uuid(), asked.caller)
+    return await show_task(house, asked)
 
 
 def _states(text: str | None) -> list[TaskState]:

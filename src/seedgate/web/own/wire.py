@@ -1,9 +1,11 @@
 """What travels. Ids are 32 hexadecimal digits, times RFC 3339 in UTC, money exact as text and in micro-dollars."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 import msgspec
 
+from seedgate.accounts.issue import MAX_MODELS, MAX_NAME, MAX_OVERLAP, MAX_RATE, MAX_TASKS
 from seedgate.domain.money import dollars
 
 
@@ -250,3 +252,130 @@ class Deleted(Body):
 
     id: str
     deleted: bool
+
+
+Rate = Annotated[int, msgspec.Meta(ge=0, le=MAX_RATE)]
+
+
+class KeyWish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A key to be made. What is left out is as the key has it that makes this one; a limit of 0 is none."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+    submits_per_minute: Rate | None = None
+    concurrent_tasks: Annotated[int, msgspec.Meta(ge=0, le=MAX_TASKS)] | None = None
+    polls_per_minute: Rate | None = None
+    budget: Annotated[str, msgspec.Meta(description="All that it may spend, in dollars, such as 2.50.")] | None = None
+    models: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_MODELS)] | None = None
+    route: Literal["auto", "value", "official"] | None = None
+    manages_keys: bool = False
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class Rotation(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How long the secrets that a key has work on beside its new one."""
+
+    overlap_s: Annotated[int, msgspec.Meta(ge=0, le=int(MAX_OVERLAP.total_seconds()))] = 86_400
+
+
+class KeyLine(Body):
+    """A key as it is now. A limit of null is none; no budget is any, no models are all."""
+
+    id: str
+    name: str
+    kind: str
+    prefix: str
+    """How its newest secret begins."""
+    state: str
+    is_caller: bool
+    """Whether it is the key of this very request."""
+    submits_per_minute: int | None
+    concurrent_tasks: int | None
+    polls_per_minute: int | None
+    budget: Money | None
+    spent: Money
+    """Held for open tasks, and charged for ended ones."""
+    open_tasks: int
+    models: list[str] | None
+    route: str
+    manages_keys: bool
+    older_secrets: int
+    """Secrets that were replaced and still work."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyUsage(Body):
+    """How many of the account's keys work, and may."""
+
+    active: int
+    max_active: int
+
+
+class KeyPage(Body):
+    """Newest first."""
+
+    keys: list[KeyLine]
+    usage: KeyUsage
+    next_cursor: str | None
+
+
+class ShownKey(KeyLine):
+    """A key with its newest secret, which is shown this once."""
+
+    key: str
+
+
+class Amounts(Body):
+    """Micro-dollars; `balance` is the sum of what is available and what is held."""
+
+    available_micros: int
+    held_micros: int
+    balance_micros: int
+
+
+class End(Amounts):
+    """The balance at one end of a statement; the account's beginning has no time."""
+
+    at: datetime | None
+
+
+class Entry(Body):
+    """One entry of the ledger: what it changed, and what there was behind it."""
+
+    at: datetime
+    entry: Literal["hold", "charge", "release", "grant", "debit"]
+    amount_micros: int
+    change: Amounts
+    after: Amounts
+    task_id: str | msgspec.UnsetType = msgspec.UNSET
+    adjustment_id: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a grant or debit."""
+    reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    actor: msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Totals(Body):
+    """Of the entries that are shown, by kind."""
+
+    hold_micros: int
+    charge_micros: int
+    release_micros: int
+    grant_micros: int
+    debit_micros: int
+
+
+class Statement(Body):
+    """Entries, oldest first: `opening` and their changes make up `closing`."""
+
+    account: str
+    mode: str
+    at: datetime
+    since: datetime | None
+    until: datetime | None
+    newest_first: bool
+    entries: list[Entry]
+    opening: End
+    closing: End
+    totals: Totals
+    next_cursor: str | None
