@@ -20,7 +20,7 @@ from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
 from seedgate.blobs import Blobs
 from seedgate.catalogue.load import load
-from seedgate.domain.configuration import Limits
+from seedgate.domain.configuration import Configuration, Limits
 from seedgate.domain.key import KeyLimits
 from seedgate.domain.quota import Quota
 from seedgate.ids import KeyKind
@@ -33,7 +33,7 @@ from seedgate.web.dispatch import Measured
 from seedgate.web.files import Files
 from seedgate.web.health import Health
 from seedgate.web.openapi import Documents
-from seedgate.web.own import account, operations
+from seedgate.web.own import operations
 from seedgate.web.own.door import Door, House, Operation
 from seedgate.web.refusals import Addresses, Throttle
 
@@ -96,7 +96,8 @@ class Api:
             keyring=self.keyring,
             statements=self.turns,
             bodies=Bodies(small_bytes=1000, large_bytes=1000, spool=self.data),
-            models=account.models(catalogue.listings),
+            listings=catalogue.listings,
+            configuration=Configuration,
             model_of={k: listing.model.id for v in catalogue.listings.values() for k, listing in v.versions.items()},
             result_days=15,
             file_url=lambda name: f"{BASE}/files/{name}",

@@ -348,5 +348,5 @@ async def test_no_secret_is_told_twice(api: Api, monkeypatch) -> None:
         assert key not in told
         assert key[20:] not in stream.getvalue()
     said = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["event"] for line in said][:3] == ["key_made", "key_rotated", "key_made"]
+    assert [line["event"] for line in said][:3] == ["key_made", "key_rotated", "key_revoked"]
     assert {line["by"] for line in said} == {master_id}

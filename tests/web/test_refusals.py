@@ -8,6 +8,7 @@ import pytest
 from seedgate.clock import Clock
 from seedgate.domain import errors
 from seedgate.domain.limits import Room
+from seedgate.store.database import OutcomeUnknown
 from seedgate.web import refusals
 from seedgate.web.refusals import Addresses, Buckets
 
@@ -29,14 +30,23 @@ def test_a_bucket_holds_its_burst_and_fills_at_its_rate():
     buckets = Buckets(hand.clock)
     for _ in range(5):
         assert buckets.wait_s("a", per_s=2, burst=5) == 0
-        buckets.spend("a", per_s=2)
+        buckets.spend("a", per_s=2, burst=5)
     wait_s = buckets.wait_s("a", per_s=2, burst=5)
     assert wait_s == pytest.approx(0.5)
     assert buckets.wait_s("b", per_s=2, burst=5) == 0
     hand.now += wait_s
     assert buckets.wait_s("a", per_s=2, burst=5) == pytest.approx(0)
-    buckets.spend("a", per_s=2)
+    buckets.spend("a", per_s=2, burst=5)
     assert buckets.wait_s("a", per_s=2, burst=5) == pytest.approx(0.5)
+
+
+# If this failed, a caller that was impatient for a second would be kept out for hours.
+def test_an_empty_bucket_owes_nothing():
+    hand = Hand()
+    buckets = Buckets(hand.clock)
+    for _ in range(10_000):
+        buckets.spend("a", per_s=20, burst=20)
+    assert buckets.wait_s("a", per_s=20, burst=20) == pytest.approx(1 / 20)
 
 
 # If this failed, names that strangers choose would fill the memory.
@@ -44,7 +54,7 @@ def test_buckets_are_bounded(monkeypatch):
     monkeypatch.setattr(refusals, "MAX_BUCKETS", 3)
     buckets = Buckets(Hand().clock)
     for name in "abcd":
-        buckets.spend(name, per_s=1)
+        buckets.spend(name, per_s=1, burst=1)
     assert buckets.wait_s("a", per_s=1, burst=1) == 0
     assert buckets.wait_s("d", per_s=1, burst=1) == pytest.approx(1)
 
@@ -62,6 +72,10 @@ def test_buckets_are_bounded(monkeypatch):
         ("127.0.0.1", "198.51.100.1", None),
         ("::1", "", None),
         ("2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.9", "", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "198.51.100.1:5678", "198.51.100.1"),
+        ("10.0.0.1", "[2001:db8::1]:443", "2001:db8::/64"),
+        ("::ffff:127.0.0.1", "", None),
     ],
 )
 # If this failed, anybody could name the address that is kept out, or a proxy would be taken for all its callers.
@@ -81,6 +95,11 @@ def test_every_wait_is_between_1_and_59_seconds(told, after, after_ms):
     said = dict(refusals.headers(errors.Unavailable(retry_after_s=told)))
     assert (said[b"retry-after"], said[b"retry-after-ms"], said[b"x-should-retry"]) == (after, after_ms, b"true")
     assert said[b"x-seedgate-charged"] == b"0"
+
+
+# If this failed, a caller would be told that a task which may stand has cost nothing.
+def test_nobody_says_what_nobody_knows():
+    assert b"x-seedgate-charged" not in dict(refusals.headers(OutcomeUnknown()))
 
 
 # If this failed, clients would hammer a gateway that they must pay first.

@@ -10,7 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from seedgate import log
-from seedgate.accounts.issue import MAX_OVERLAP, check_limits, issue, renew
+from seedgate.accounts.issue import MAX_OVERLAP, check_limits, check_name, issue, renew
 from seedgate.accounts.secret import Secret
 from seedgate.domain.caller import Caller
 from seedgate.domain.configuration import Limits
@@ -54,6 +54,7 @@ class Keyring:
             maker = await self._caller(tx, caller)
             limits = give(wish, maker.limits, left_micros=maker.left_micros, defaults=self.limits())
             check_limits(limits)
+            check_name(name)
             await self._check_place(tx, caller.account_id, name)
             if maker.limits.budget_micros is not None:
                 await _take_budget(tx, maker, limits.budget_micros or 0)

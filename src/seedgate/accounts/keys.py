@@ -103,5 +103,6 @@ class Keys:
             route=Route(record.route),
             manages_keys=record.manages_keys,
             polls_per_minute=record.polls_per_minute,
+            account_polls_per_minute=record.account_polls_per_minute,
             digest=digest,
         )

@@ -39,6 +39,7 @@ from seedgate.net import Net, open_net
 from seedgate.settings import Settings
 from seedgate.store.configuration import CHANNEL
 from seedgate.store.database import Database
+from seedgate.store.funds import read_spendable
 from seedgate.store.operations import require_connections
 from seedgate.store.slots import StoredReference
 from seedgate.tasks import presence
@@ -58,7 +59,7 @@ from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
 from seedgate.web.openapi import Documents, describe
-from seedgate.web.own import account, description, operations
+from seedgate.web.own import description, operations
 from seedgate.web.own.door import Door, House
 from seedgate.web.refusals import Addresses, Throttle
 
@@ -201,6 +202,7 @@ def _open_web(
         lookups=lookups,
         cancel=lambda lookup, caller: cancel_for_caller(database, lookup, caller),
         balances=balances,
+        spendable=lambda caller: read_spendable(database, caller.account_id, caller.key_id),
         bodies=Bodies(
             small_bytes=settings.limits.body_bytes, large_bytes=settings.limits.image_body_bytes, spool=spool
         ),
@@ -242,7 +244,8 @@ def _house(ground: Ground, catalogue: Catalogue, services: Services, shelf: Shel
         ),
         statements=Turns(),
         bodies=services.bodies,
-        models=account.models(catalogue.listings),
+        listings=catalogue.listings,
+        configuration=live,
         model_of={
             key: listing.model.id for each in catalogue.listings.values() for key, listing in each.versions.items()
         },

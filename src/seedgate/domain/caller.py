@@ -20,7 +20,9 @@ class Caller:
     manages_keys: bool = False
     """Whether it may make, rotate and revoke its account's other keys."""
     polls_per_minute: int | None = None
-    """0 is no limit, None the default."""
+    """The key's own; 0 is no limit, None the default."""
+    account_polls_per_minute: int | None = None
+    """Of all its account's keys together; 0 and None are no limit."""
     digest: bytes = field(default=b"", repr=False)
     """Of the secret that it came with: a key may have several, and the older ones change no keys."""
 

@@ -20,7 +20,7 @@ class KeyRecord:
     route: str
     manages_keys: bool
     polls_per_minute: int | None
-    """The lower of the key's own and its account's; 0 is no limit, None the default."""
+    account_polls_per_minute: int | None
     usable: bool
     """Neither revoked nor expired, by the database's clock."""
 
@@ -67,8 +67,7 @@ async def find_keys(lane: Connection, digests: Sequence[bytes]) -> list[KeyRecor
     """The keys with these digests, in order; None for an unknown one."""
     rows = await lane.fetch_repeatable(
         "SELECT s.digest, k.id AS key_id, k.account_id, k.kind, k.models, k.route, k.manages_keys,"
-        " coalesce(least(nullif(k.polls_per_minute, 0), nullif(a.polls_per_minute, 0)),"
-        "  k.polls_per_minute, a.polls_per_minute) AS polls_per_minute,"
+        " k.polls_per_minute, a.polls_per_minute AS account_polls_per_minute,"
         f" {_USABLE} AS usable"
         " FROM key_secret s JOIN api_key k ON k.id = s.key_id JOIN account a ON a.id = k.account_id"
         " WHERE s.digest = ANY ($1::bytea[])",

@@ -24,6 +24,7 @@ from seedgate.dialect import Answer, Dialect, Incoming, Intent, Lookup, Route, S
 from seedgate.domain.caller import Caller
 from seedgate.domain.errors import Bug, InvalidRequest, SeedgateError, ShuttingDown
 from seedgate.domain.task import TaskView
+from seedgate.store.funds import Spendable
 from seedgate.tasks.lookup import Lookups
 from seedgate.tasks.submit import Asked, Submits
 from seedgate.web import dry_run, refusals
@@ -36,6 +37,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_IDEMPOTENCY_KEY = 255
+SLOW_BODY_S = 1.0
 _NONE: Mapping[str, Any] = {}
 
 
@@ -71,6 +73,7 @@ class Services:
     cancel: Callable[[Lookup, Caller], Awaitable[TaskView]]
     """Cancels a caller's task and gives it as it is afterwards. Raises NotFound like `lookups`."""
     balances: Balances
+    spendable: Callable[[Caller], Awaitable[Spendable]]
     bodies: Bodies
     store_data_url: StoreDataUrl
     name_data_url: StoreDataUrl
@@ -106,7 +109,7 @@ class Dispatch:
         return self._serve(_Request(bound, segment, scope, receive), send)
 
     async def _serve(self, request: "_Request", send: Send) -> None:
-        started = time.perf_counter()
+        request.began = started = time.perf_counter()
         request_id = b"%b%08x" % (self._id_prefix, next(self._numbers))
         dialect = request.bound.dialect
         extra: Headers = ()
@@ -135,7 +138,7 @@ class Dispatch:
             services.throttle.refuse_address(request.scope, request.headers)
         caller = await services.keys.authenticate(credential)
         if intent is Intent.SUBMIT:
-            return await self._submit(request, caller)
+            return await self._submit(request, caller, credential)
         services.throttle.count_poll(caller)
         match intent:
             case Intent.STATUS:
@@ -153,17 +156,17 @@ class Dispatch:
         answer = dialect.render(view, [self._services.result_url(name) for name in view.files])
         return answer, () if view.charged_micros is None else ((CHARGED, b"%d" % view.charged_micros),)
 
-    async def _submit(self, request: "_Request", caller: Caller) -> tuple[Answer, Headers]:
+    async def _submit(self, request: "_Request", caller: Caller, credential: str | None) -> tuple[Answer, Headers]:
         if self.measured.draining:
             raise ShuttingDown(retry_after_s=5)
         services, dialect = self._services, request.bound.dialect
         if dry_run.asked(request.headers):
             submission = await self._parse(request, services.name_data_url)
             quote = services.submits.quote(submission, caller)
-            return dry_run.render(
-                quote, available_micros=await services.balances.read(caller.account_id)
-            ), dry_run.MARKS
+            return dry_run.render(quote, await services.spendable(caller)), dry_run.MARKS
         submission = await self._parse(request, services.store_data_url)
+        if time.perf_counter() - request.began > SLOW_BODY_S:
+            caller = await services.keys.authenticate(credential)  # it may have been revoked while the body came in
         rendered: list[Answer] = []
 
         def render(task_id: UUID) -> bytes:
@@ -197,7 +200,8 @@ class Dispatch:
 class _Request:
     """A request on a dialect's route."""
 
-    __slots__ = ("bound", "headers", "receive", "scope", "segment")
+    __slots__ = ("began", "bound", "headers", "receive", "scope", "segment")
+    began: float
 
     def __init__(self, bound: _Bound, segment: str, scope: Scope, receive: Receive) -> None:
         self.bound = bound

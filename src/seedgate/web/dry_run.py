@@ -8,6 +8,7 @@ import msgspec
 from seedgate.dialect import Answer
 from seedgate.domain.errors import InvalidRequest
 from seedgate.domain.money import dollars
+from seedgate.store.funds import Spendable
 from seedgate.tasks.submit import Quote
 from seedgate.web.refusals import NOTHING_CHARGED, Headers
 
@@ -28,7 +29,7 @@ def asked(headers: Mapping[bytes, bytes]) -> bool:
     raise InvalidRequest("X-Seedgate-Dry-Run must be 1 or 0", param="X-Seedgate-Dry-Run")
 
 
-def render(quote: Quote, *, available_micros: int) -> Answer:
+def render(quote: Quote, spendable: Spendable) -> Answer:
     """The quote as JSON, the same in every dialect. Amounts are exact decimal strings in dollars."""
     submission, listing = quote.submission, quote.submission.listing
     total_micros = quote.price.micros * submission.image.pictures
@@ -46,8 +47,9 @@ def render(quote: Quote, *, available_micros: int) -> Answer:
             "total_micros": total_micros,
             "version": quote.price.version,
         },
-        "available": dollars(available_micros),
-        "affordable": available_micros >= total_micros,
+        "available": dollars(spendable.available_micros),
+        "budget_left": None if spendable.budget_left_micros is None else dollars(spendable.budget_left_micros),
+        "affordable": spendable.covers(total_micros),
         "request": submission.image,
         "changes": submission.changes,
     }

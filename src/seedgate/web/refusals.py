@@ -22,8 +22,10 @@ from seedgate.domain.errors import (
     SeedgateError,
 )
 from seedgate.domain.limits import Room
+from seedgate.store.database import OutcomeUnknown
 
 Headers = tuple[tuple[bytes, bytes], ...]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_BUCKETS = 50_000
@@ -50,10 +52,10 @@ class Buckets:
         full_at = self._full_at.get(name)
         return 0.0 if full_at is None else max(0.0, full_at - self._clock.monotonic() - (burst - 1) / per_s)
 
-    def spend(self, name: Hashable, *, per_s: float) -> None:
-        """Take one out."""
+    def spend(self, name: Hashable, *, per_s: float, burst: float) -> None:
+        """Take one out; an empty bucket owes nothing."""
         now = self._clock.monotonic()
-        self._full_at[name] = max(self._full_at.get(name, now), now) + 1 / per_s
+        self._full_at[name] = min(max(self._full_at.get(name, now), now) + 1 / per_s, now + burst / per_s)
         self._full_at.move_to_end(name)
         if len(self._full_at) > MAX_BUCKETS:
             self._full_at.popitem(last=False)
@@ -72,17 +74,28 @@ class Addresses:
         """
         hops = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         try:
-            found = ipaddress.ip_address(scope["client"][0])
+            found = _address(scope["client"][0])
             while hops and self._believed(found):
-                found = ipaddress.ip_address(hops.pop().strip())
+                found = _address(hops.pop())
         except (ValueError, TypeError, KeyError):
             return None
         if found.is_loopback or self._believed(found):
             return None
         return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
 
-    def _believed(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    def _believed(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._trusted)
+
+
+def _address(text: str) -> Address:
+    """As peers and proxies write it: with a port, in brackets, or an IPv4 one in the clothes of IPv6."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    found = ipaddress.ip_address(text)
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 class Throttle:
@@ -99,16 +112,17 @@ class Throttle:
         return bool(self._refused)
 
     def count_poll(self, caller: Caller) -> None:
-        """Every question but a submit. Raises RateLimited beyond the key's polls."""
-        most = caller.polls_per_minute
-        if most is None:
-            most = self._limits().polls_per_minute
-        if not most:
-            return
-        wait_s = self._polls.wait_s(caller.key_id, per_s=most / 60, burst=most)
-        if wait_s > 0:
-            raise RateLimited(retry_after_s=wait_s, room=Room(submits_per_minute=most, submits_left=0))
-        self._polls.spend(caller.key_id, per_s=most / 60)
+        """Every question but a submit. Raises RateLimited beyond the polls of the key or its account."""
+        own = caller.polls_per_minute
+        key_most = self._limits().polls_per_minute if own is None else own
+        limits = ((caller.key_id, key_most), (caller.account_id, caller.account_polls_per_minute))
+        for name, most in limits:
+            wait_s = self._polls.wait_s(name, per_s=most / 60, burst=most) if most else 0.0
+            if wait_s > 0:
+                raise RateLimited(retry_after_s=wait_s, room=Room(submits_per_minute=most, submits_left=0))
+        for name, most in limits:
+            if most:
+                self._polls.spend(name, per_s=most / 60, burst=most)
 
     def count_refusal(
         self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], error: SeedgateError
@@ -118,7 +132,7 @@ class Throttle:
         if most and counts(error):
             address = self._addresses.of(scope, headers)
             if address is not None:
-                self._refused.spend(address, per_s=most)
+                self._refused.spend(address, per_s=most, burst=most)
 
     def refuse_address(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> None:
         """Raise RateLimited when too much was refused to the caller's address lately."""
@@ -131,13 +145,17 @@ class Throttle:
 
 
 def counts(error: SeedgateError) -> bool:
-    """Whether an error is one that its caller brought about: those are counted against its address."""
-    return isinstance(error, CallerError | RateLimited | InsufficientBalance)
+    """Whether an error is one that its caller brought about and can leave be: those count against its address.
+
+    Who has too little credit or asks too fast is known, and told so; its neighbours are not to wait for it.
+    """
+    return isinstance(error, CallerError)
 
 
 def headers(error: SeedgateError) -> Headers:
     """What clients look for at an error, whatever its body says."""
-    lines = [NOTHING_CHARGED]
+    # Where nobody knows whether a task was written, nobody may say that it cost nothing.
+    lines = [] if isinstance(error, OutcomeUnknown) else [NOTHING_CHARGED]
     if not isinstance(error, Refused):
         return (*lines, (b"x-should-retry", b"false")) if isinstance(error, ContentRefused) else tuple(lines)
     if isinstance(error, InsufficientBalance | QuotaExceeded):

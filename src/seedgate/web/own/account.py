@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from seedgate.dialect import Listings
+from seedgate.domain.configuration import Configuration, Price
 from seedgate.domain.listing import Listing
 from seedgate.store.funds import read_funds
 from seedgate.web.own import wire
@@ -26,30 +27,31 @@ async def show_balance(house: House, asked: Asked) -> wire.Balance:
 async def list_models(house: House, asked: Asked) -> wire.Models:
     """What is offered, in every dialect."""
     del asked
-    return house.models
+    return models(house.listings, house.configuration())
 
 
-def models(listings: Mapping[str, Listings]) -> wire.Models:
-    """The whole offer, by vendor: the newest version of each listing that is not switched off."""
+def models(listings: Mapping[str, Listings], now: Configuration) -> wire.Models:
+    """The whole offer, by vendor, at today's prices: the newest version of each listing that takes submits now."""
     return wire.Models(
         currency=CURRENCY,
         dialects=[
             wire.DialectLine(
-                dialect=vendor, listings=[_listing(each) for each in offers.newest.values() if each.enabled]
+                dialect=vendor,
+                listings=[_listing(each, now.price(each)) for each in offers.newest.values() if now.offers(each)],
             )
             for vendor, offers in sorted(listings.items())
         ],
     )
 
 
-def _listing(listing: Listing) -> wire.ListingLine:
+def _listing(listing: Listing, price: Price) -> wire.ListingLine:
     model = listing.model
     return wire.ListingLine(
         name=listing.name,
         version=listing.version,
         model=model.id,
         title=model.title,
-        price=wire.Money.of(listing.unit_price_micros),
+        price=wire.Money.of(price.micros),
         formats=list(model.formats),
         limits=wire.Limits(
             max_references=model.max_references,

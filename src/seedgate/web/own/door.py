@@ -22,7 +22,9 @@ from seedgate.accounts.keyring import Keyring
 from seedgate.accounts.keys import Keys
 from seedgate.accounts.statement import Turns
 from seedgate.accounts.uploads import Uploads
+from seedgate.dialect import Listings
 from seedgate.domain.caller import Caller
+from seedgate.domain.configuration import Configuration
 from seedgate.domain.errors import (
     Bug,
     InvalidRequest,
@@ -61,7 +63,8 @@ class House:
     keyring: Keyring
     statements: Turns
     bodies: Bodies
-    models: wire.Models
+    listings: Mapping[str, Listings]
+    configuration: Callable[[], Configuration]
     model_of: Mapping[tuple[str, int], str]
     """Id of the catalogue's model by listing id and version."""
     result_days: int

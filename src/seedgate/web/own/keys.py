@@ -88,9 +88,9 @@ def _budget(text: str) -> int:
 def _models(house: House, names: list[str]) -> tuple[str, ...]:
     offered = {
         name
-        for each in house.models.dialects
-        for listing in each.listings
-        for name in (listing.name, listing.model, f"{each.dialect}/{listing.name}")
+        for offers in house.listings.values()
+        for listing in offers.newest.values()
+        for name in (listing.name, listing.model.id, listing.id)
     }
     if not offered.issuperset(names):
         raise InvalidRequest("models are models or listings of /seedgate/v1/models", param="models")
