@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -203,10 +204,7 @@ async def test_a_backup_is_whole_or_not_there(form: str, tmp_path: Path, world: 
     with pytest.raises(KeyboardInterrupt):
         await take(installation, tmp_path / form, tell=fail)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    if form.endswith(".tar"):
-        draft.write_bytes(b"left by one that was killed")
-    else:
-        (draft / "results").mkdir(parents=True)
+    _leave(draft)
     await take(installation, tmp_path / form, tell=_silent)
     with pytest.raises(OperatorError, match="exists already"):
         await take(installation, tmp_path / form, tell=_silent)
@@ -216,6 +214,53 @@ async def test_a_backup_is_whole_or_not_there(form: str, tmp_path: Path, world: 
             pass
         writer.finish(b"{}")
     assert not [path.name for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def _leave(draft: Path) -> None:
+    """What a backup that was killed leaves."""
+    script = (
+        "import os, sys; from pathlib import Path; from seedgate.backup.archive import create\n"
+        "with create(Path(sys.argv[1])) as writer:\n"
+        "    for name in ('files.txt', 'results/ab/ab' + '0' * 20 + '.jpg'):\n"
+        "        with writer.member(name) as file: file.write(b'x'); file.flush()\n"
+        "    os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, draft.with_suffix("")]).returncode == 9
+    assert draft.exists()
+
+
+# If this failed, a backup would delete somebody's files for having an unlucky name.
+def test_what_lies_in_a_backups_way_and_is_not_ours_is_left(tmp_path: Path) -> None:
+    for form in FORMS:
+        for number, content in enumerate(({"letter": "dear"}, {"results/ab/letter": "dear"}, "dear", None)):
+            target = tmp_path / str(number) / form
+            draft = target.with_name(f"{form}.partial")
+            draft.parent.mkdir(exist_ok=True)
+            if isinstance(content, str):
+                draft.write_text(content)
+            elif content is None:
+                draft.symlink_to(tmp_path)
+            else:
+                for name, letter in content.items():
+                    (draft / name).parent.mkdir(parents=True)
+                    (draft / name).write_text(letter)
+            before = _files(target.parent)
+            with pytest.raises(OperatorError, match="in the way") as caught, archive.create(target):
+                pass
+            assert draft.name in caught.value.hint
+            assert _files(target.parent) == before
+            assert os.path.lexists(draft)
+
+
+# If this failed, a manifest that cannot be read would end in a traceback.
+@pytest.mark.parametrize("words", ["has no manifest", "cannot be used: Input/output error"])
+def test_a_manifest_that_cannot_be_read_is_refused(words: str, tmp_path: Path) -> None:
+    if words == "has no manifest":
+        (tmp_path / MANIFEST).mkdir()
+    else:
+        (tmp_path / MANIFEST).symlink_to("/proc/self/mem")  # reading it is an I/O error
+    with pytest.raises(OperatorError, match=words), archive.read(tmp_path) as source:
+        source.manifest()
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

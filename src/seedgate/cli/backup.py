@@ -200,10 +200,11 @@ def _taken_remarks(manifest: "Manifest", settings: "Settings") -> list[str]:
 
 
 def _restored_remarks(manifest: "Manifest", outcome: "Outcome") -> list[str]:
-    remarks = [
-        f"API keys are those of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC: {outcome.active_keys:,} work, also where they"
-        " were revoked or rotated since. Look through `seedgate keys list`, and do that again."
-    ]
+    keys = (
+        f"API keys are those of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC: {outcome.active_keys:,} work,"
+        " also where they were revoked or rotated since. Look through `seedgate keys list`, and do that again."
+    )
+    remarks = [keys]
     if outcome.requeued:
         remarks.append(f"{outcome.requeued:,} slots that were being worked on wait again.")
     if outcome.in_doubt:
