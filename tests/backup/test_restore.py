@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from seedgate.backup.restore import MARK, Outcome, Site, refuse_unfinished, rest
 from seedgate.backup.take import Installation, take
 from seedgate.blobs import Blobs, key
 from seedgate.domain.errors import NewerSchema, OperatorError
+from seedgate.domain.quota import Quota, Usage
 from seedgate.domain.reason import Reason
 from seedgate.ids import Ids
 from seedgate.intake.shelf import Shelf
-from seedgate.store import finish, migrate, slots
+from seedgate.store import files, finish, migrate, slots
 from seedgate.store.database import Database, Dsn
 
 SCHEMA = migrate.shipped()[-1].number
@@ -41,7 +43,7 @@ def _check(data: Path) -> Callable[[bytes], None]:
 
 
 async def _installed(world: World, data: Path) -> Installation:
-    """An installation with two pictures, one of them of an open task, and a reference."""
+    """An installation with two pictures, one of them of an open task, a reference, an upload, and one that expired."""
     data.mkdir(exist_ok=True)
     await _draw_two(world)
     await secret.check(world.database, Ids(), secret.load(data, given="", file=""))
@@ -49,9 +51,9 @@ async def _installed(world: World, data: Path) -> Installation:
     for row in await world.database.fetch("SELECT name FROM image"):
         (results / row["name"][:2]).mkdir(mode=0o700, parents=True, exist_ok=True)
         (results / key(row["name"])).write_bytes(_content(row["name"]))
-    with shelf.desk() as desk:
-        (desk / "made").write_bytes(b"reference")
-        sha256 = shelf.put(desk / "made")
+    sha256 = _shelve(shelf, b"reference")
+    await _upload(world, _shelve(shelf, b"upload"), timedelta(days=15))
+    await _upload(world, hashlib.sha256(b"expired").hexdigest(), timedelta(microseconds=1))
     async with world.database.write() as tx:
         await tx.execute(
             "INSERT INTO reference SELECT id, 0, 'o', $1, 'png', 1, 1, 1, seedgate_now() FROM task LIMIT 1", sha256
@@ -66,6 +68,21 @@ async def _installed(world: World, data: Path) -> Installation:
         check_secret=_check(data),
         version="0",
     )
+
+
+def _shelve(shelf: Shelf, content: bytes) -> str:
+    with shelf.desk() as desk:
+        (desk / "made").write_bytes(content)
+        return shelf.put(desk / "made")
+
+
+async def _upload(world: World, sha256: str, keep: timedelta) -> None:
+    (owner,) = await world.database.fetch("SELECT id FROM account LIMIT 1")
+    name = f"{world.ids.token()}.png"
+    shape = {"format": "png", "width": 1, "height": 1, "size_bytes": 6}
+    async with world.database.write() as tx:
+        new = files.NewFile(id=world.ids.new(), account_id=owner["id"], name=name, sha256=sha256, **shape)
+        await files.add_file(tx, new, quota=Quota(files=9, size_bytes=99), keep=keep)
 
 
 async def _draw_two(world: World) -> None:
@@ -134,16 +151,18 @@ async def _rows(dsn: Dsn) -> dict[str, list[str]]:
 async def test_everything_comes_back_private_and_identical(form: str, tmp_path: Path, world: World, empty: Dsn) -> None:
     old, new, backup = tmp_path / "old", tmp_path / "new", tmp_path / form
     manifest = await take(await _installed(world, old), backup, tell=_silent)
-    assert (manifest.results.count, manifest.references.count, manifest.secrets) == (2, 1, ["secret.key"])
+    assert (manifest.results.count, manifest.references.count, manifest.secrets) == (2, 2, ["secret.key"])
     assert not any(path.stat().st_mode & 0o077 for path in (backup, *backup.rglob("*")))
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
     outcome = await restored(backup, site(new, empty))
-    assert (outcome.epoch, outcome.missing, outcome.left_out) == (1, 0, [])
+    assert (outcome.epoch, outcome.missing, outcome.missing_uploads, outcome.left_out) == (1, 0, 0, [])
+    assert outcome.active_keys == 1
     assert _files(new) == _files(old)
     assert not any(path.stat().st_mode & 0o077 for path in new.rglob("*") if path.is_dir())
     before, after = await tables(world.database), await _rows(empty)
     changed = {table for table in before if before[table] != after[table]}
-    assert changed == {"attempt", "event", "installation", "slot", "worker"}
+    assert changed == {"attempt", "event", "file", "installation", "slot", "worker"}
+    assert set(after["file"]) < set(before["file"])
 
 
 # If this failed, a picture that expires while a backup is taken would end the backup, or be a broken address after it.
@@ -151,16 +170,22 @@ async def test_everything_comes_back_private_and_identical(form: str, tmp_path: 
 async def test_a_file_that_expires_meanwhile_is_left_out(form: str, tmp_path: Path, world: World, empty: Dsn) -> None:
     installation = await _installed(world, tmp_path / "old")
     victim = min((tmp_path / "old" / "results").rglob("*.jpg"))
+    upload = installation.references.path(hashlib.sha256(b"upload").hexdigest())
 
     def tell(step: str, _done: int) -> None:
         if step == "files":
             victim.unlink(missing_ok=True)
+            upload.unlink(missing_ok=True)
 
     manifest = await take(installation, tmp_path / form, tell=tell)
-    assert (manifest.results.count, manifest.results.missing) == (1, 1)
-    assert (await restored(tmp_path / form, site(tmp_path / "new", empty))).missing == 1
+    assert (manifest.results.count, manifest.results.missing, manifest.references.missing) == (1, 1, 1)
+    outcome = await restored(tmp_path / form, site(tmp_path / "new", empty))
+    assert (outcome.missing, outcome.missing_uploads) == (1, 1)
     database = Database(empty)
     rows = await database.fetch("SELECT deleted_at FROM image WHERE name = $1", victim.name)
+    (owner,) = await database.fetch("SELECT id FROM account")
+    assert await files.read_usage(database, owner["id"]) == Usage(files=0, size_bytes=0)
+    assert await files.page_files(database, account_id=owner["id"], before=None, most=9) == []
     await database.close()
     assert not rows or rows[0]["deleted_at"] is not None
 
@@ -179,10 +204,7 @@ async def test_a_backup_is_whole_or_not_there(form: str, tmp_path: Path, world: 
     with pytest.raises(KeyboardInterrupt):
         await take(installation, tmp_path / form, tell=fail)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    if form.endswith(".tar"):
-        draft.write_bytes(b"left by one that was killed")
-    else:
-        (draft / "results").mkdir(parents=True)
+    _leave(draft)
     await take(installation, tmp_path / form, tell=_silent)
     with pytest.raises(OperatorError, match="exists already"):
         await take(installation, tmp_path / form, tell=_silent)
@@ -192,6 +214,53 @@ async def test_a_backup_is_whole_or_not_there(form: str, tmp_path: Path, world: 
             pass
         writer.finish(b"{}")
     assert not [path.name for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def _leave(draft: Path) -> None:
+    """What a backup that was killed leaves."""
+    script = (
+        "import os, sys; from pathlib import Path; from seedgate.backup.archive import create\n"
+        "with create(Path(sys.argv[1])) as writer:\n"
+        "    for name in ('files.txt', 'results/ab/ab' + '0' * 20 + '.jpg'):\n"
+        "        with writer.member(name) as file: file.write(b'x'); file.flush()\n"
+        "    os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, draft.with_suffix("")]).returncode == 9
+    assert draft.exists()
+
+
+# If this failed, a backup would delete somebody's files for having an unlucky name.
+def test_what_lies_in_a_backups_way_and_is_not_ours_is_left(tmp_path: Path) -> None:
+    for form in FORMS:
+        for number, content in enumerate(({"letter": "dear"}, {"results/ab/letter": "dear"}, "dear", None)):
+            target = tmp_path / str(number) / form
+            draft = target.with_name(f"{form}.partial")
+            draft.parent.mkdir(exist_ok=True)
+            if isinstance(content, str):
+                draft.write_text(content)
+            elif content is None:
+                draft.symlink_to(tmp_path)
+            else:
+                for name, letter in content.items():
+                    (draft / name).parent.mkdir(parents=True)
+                    (draft / name).write_text(letter)
+            before = _files(target.parent)
+            with pytest.raises(OperatorError, match="in the way") as caught, archive.create(target):
+                pass
+            assert draft.name in caught.value.hint
+            assert _files(target.parent) == before
+            assert os.path.lexists(draft)
+
+
+# If this failed, a manifest that cannot be read would end in a traceback.
+@pytest.mark.parametrize("words", ["has no manifest", "cannot be used: Input/output error"])
+def test_a_manifest_that_cannot_be_read_is_refused(words: str, tmp_path: Path) -> None:
+    if words == "has no manifest":
+        (tmp_path / MANIFEST).mkdir()
+    else:
+        (tmp_path / MANIFEST).symlink_to("/proc/self/mem")  # reading it is an I/O error
+    with pytest.raises(OperatorError, match=words), archive.read(tmp_path) as source:
+        source.manifest()
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -1,10 +1,14 @@
 """`db backup` and `db restore` as an operator meets them, beside a running gateway."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from shell import Shell, run
+import pytest
+from shell import Shell, run, run_here
 
-from seedgate.backup.restore import MARK
+from seedgate.backup import restore as module
+from seedgate.backup.manifest import MANIFEST, Kept, Manifest, Part
+from seedgate.backup.restore import MARK, Outcome
 from seedgate.store.embedded import EmbeddedServer
 
 
@@ -48,6 +52,39 @@ def test_results_that_are_elsewhere_stay_there(shell: Shell, tmp_path: Path) -> 
     assert "hush" not in done.out
     _refused(run("db", "restore", tmp_path / "b", "--data", tmp_path / "new", "--json"), f"but in {bucket}")
     assert not (tmp_path / "new").exists()
+
+
+# If a remark told a manifest's words as they stand, a backup from elsewhere could rule the operator's terminal.
+def test_a_restore_says_what_a_terminal_would_not_obey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Outcome(epoch=1, open_tasks=0, requeued=0, in_doubt=0, missing=0, left_out=[], active_keys=7)
+
+    async def restored(*_: object, **__: object) -> Outcome:
+        return done
+
+    monkeypatch.setattr(module, "restore", restored)
+    monkeypatch.setenv("BLOBS_URL", "file:///there")
+    part, none = Part(size_bytes=0, sha256=""), Kept()
+    manifest = Manifest(
+        format=1,
+        seedgate="0",
+        schema=1,
+        taken_at=datetime(2026, 11, 1, tzinfo=UTC),
+        rows={},
+        installation=None,
+        epoch=0,
+        open_tasks=0,
+        database=part,
+        files=part,
+        secrets=[],
+        results=none,
+        references=none,
+        results_url="s3://b\x1b[2J",
+    )
+    (tmp_path / MANIFEST).write_bytes(manifest.encode())
+    told = run_here("db", "restore", str(tmp_path), "--data", str(tmp_path / "new"))
+    assert told.code == 0
+    assert all(line.isprintable() for line in told.err.splitlines()), told.err
+    assert "keys are those of 2026-11-01 00:00:00 UTC: 7 work, also where they were revoked" in told.err
 
 
 # If a folder that is half an installation could be used, an interrupted restore would go unnoticed.

@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from e2e.conftest import picture
+from e2e.test_own_interface import upload
 from gateway import Caller, Gateway, urls
 
 CALLERS = 2
@@ -47,6 +49,8 @@ async def test_a_backup_taken_under_load_goes_on_elsewhere(tmp_path: Path) -> No
             load = asyncio.gather(*(_submit(Caller(old, session), name, accepted, stopping) for name in range(CALLERS)))
             finished = await _finished(Caller(old, session), accepted)
             before = list(accepted)
+            uploaded = await upload(Caller(old, session), picture(300, 200, "PNG"))
+            content = await Caller(old, session).fetch(uploaded["url"])
             code, taken, said = await seedgate("db", "backup", backup, "--data", old.data)
             assert (code, said) == (0, ""), said
             during = len(accepted) - len(before)
@@ -56,13 +60,15 @@ async def test_a_backup_taken_under_load_goes_on_elsewhere(tmp_path: Path) -> No
         assert during > 0, "the gateway took no task while it was backed up"
         assert taken["open_tasks"] > 0, "nothing was under way"
         assert taken["results"]["missing"] == 0
-        key = old.key
+        key, old_url = old.key, old.url
         old.kill()
 
         code, restored, said = await seedgate("db", "restore", backup, "--data", new.data)
         assert (code, said) == (0, ""), said
         assert (restored["epoch"], restored["missing"], restored["open_tasks"]) == (1, 0, taken["open_tasks"])
         assert restored["requeued"] > 0
+        assert (restored["missing_uploads"], restored["active_keys"]) == (0, 1)
+        assert "also where they were revoked or rotated since" in restored["remarks"][0]
         assert (await seedgate("ledger", "check", "--data", new.data))[0] == 0
         new.start()
         assert new.key == key
@@ -75,7 +81,10 @@ async def test_a_backup_taken_under_load_goes_on_elsewhere(tmp_path: Path) -> No
             for task_id, pictures in finished.items():
                 names = urls(await caller.end(task_id))
                 assert [await caller.fetch(url) for url in names] == pictures
-            assert (await caller.draw())["state"] == "success"
+            address = uploaded["url"].replace(old_url, new.url)
+            assert await caller.fetch(address) == content
+            drawn = await caller.draw(mode="image-to-image", image_urls=[address])
+            assert drawn["state"] == "success", drawn
         assert (await seedgate("ledger", "check", "--data", new.data))[0] == 0
         assert new.stop() == 0
     finally:

@@ -13,9 +13,11 @@ from uuid import UUID
 from world import World
 
 from seedgate.blobs import Blobs, key
+from seedgate.domain.quota import Quota
 from seedgate.domain.reason import Reason
 from seedgate.intake.shelf import Shelf
 from seedgate.store import finish, slots
+from seedgate.store.files import NewFile, add_file
 from seedgate.store.finish import SlotEnding
 from seedgate.store.slots import Intent, Picture, StoredReference, WorkerIdentity
 from seedgate.tasks.erasure import Eraser
@@ -118,6 +120,22 @@ class House:
             height=20,
             size_bytes=len(content),
         )
+
+    async def upload(self, account_id: UUID, content: str) -> None:
+        """An upload whose content has been on the shelf for a day."""
+        self.shelve(content)
+        new = NewFile(
+            id=self.world.ids.new(),
+            account_id=account_id,
+            name=f"{self.world.ids.token()}.png",
+            sha256=digest(content),
+            format="png",
+            width=1,
+            height=1,
+            size_bytes=len(content),
+        )
+        async with self.world.database.write() as tx:
+            await add_file(tx, new, quota=Quota(files=99, size_bytes=999), keep=timedelta(days=15))
 
     def files(self) -> set[str]:
         """Names of the results that are there."""

@@ -74,6 +74,26 @@ async def test_an_account_is_erased_up_to_a_day(house: House) -> None:
     assert await house.world.findings() == []
 
 
+# If this failed, what somebody uploaded would outlive the erasure of everything else, or another's would go with it.
+async def test_an_accounts_uploads_are_erased_too(house: House) -> None:
+    owner, stranger = await house.owner(), await house.owner()
+    await house.ended(owner, reference="drawn from")
+    for account, content in ((owner, "drawn from"), (owner, "mine"), (owner, "mine"), (owner, "ours")):
+        await house.upload(account[0], content)
+    await house.upload(stranger[0], "ours")
+    moment = datetime.now(UTC)
+    await house.upload(owner[0], "later")
+    erased = await house.eraser(batch=1).erase_before(owner[0], moment)
+    assert erased == Erased(tasks=1, pictures=1, uploads=4, references=3)
+    assert [house.shelf.has(digest(text)) for text in ("mine", "drawn from", "ours", "later")] == [
+        *(False, False),
+        *(True, True),
+    ]
+    left = await house.world.database.fetch("SELECT account_id, sha256 FROM file ORDER BY id")
+    assert [tuple(row) for row in left] == [(stranger[0], digest("ours")), (owner[0], digest("later"))]
+    assert await house.eraser().erase_before(owner[0], moment) == Erased()
+
+
 class _Dying(Blobs):
     async def delete(self, names: object) -> None:
         raise KeyboardInterrupt

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import shutil
 import tarfile
 from abc import ABC, abstractmethod
@@ -23,6 +24,11 @@ TAR = ".tar"
 MANIFEST_BYTES = 1 << 16
 """Kept free for it at the beginning of a tar, since it is known at the end."""
 BLOCK = tarfile.BLOCKSIZE
+_OURS = re.compile(
+    r"manifest\.json|database\.sql\.gz|files\.txt|secret\.key|development\.key"
+    r"|results(/[0-9A-Za-z]{2}(/[0-9A-Za-z]{22}\.(jpg|png|webp))?)?|references(/[0-9a-f]{2}(/[0-9a-f]{64})?)?"
+)
+"""Files and folders of a backup."""
 _OTHERS = (".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 
 
@@ -63,19 +69,19 @@ class _FolderWriter(Writer):
 class _TarWriter(Writer):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._header(MANIFEST, MANIFEST_BYTES)
+        file.write(_header(MANIFEST, MANIFEST_BYTES))
         file.seek(MANIFEST_BYTES, os.SEEK_CUR)
 
     @contextmanager
     def member(self, name: str) -> Iterator[BinaryIO]:
         start = self._file.tell()
-        self._header(name, 0)
+        self._file.write(_header(name, 0))
         yield self._file
         size = self._file.tell() - start - BLOCK
         self._file.write(bytes(-size % BLOCK))
         end = self._file.tell()
         self._file.seek(start)
-        self._header(name, size)
+        self._file.write(_header(name, size))
         self._file.seek(end)
 
     def finish(self, manifest: bytes) -> None:
@@ -85,11 +91,12 @@ class _TarWriter(Writer):
         self._file.write(manifest.ljust(MANIFEST_BYTES))
         sync(self._file)
 
-    def _header(self, name: str, size: int) -> None:
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = size, 0o600
-        # GNU's form has room for any size in the one block that is written anew.
-        self._file.write(info.tobuf(tarfile.GNU_FORMAT))
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    # GNU's form has room for any size in the one block that is written anew.
+    return info.tobuf(tarfile.GNU_FORMAT)
 
 
 @contextmanager
@@ -111,20 +118,45 @@ def create(path: Path) -> Iterator[Writer]:
 @contextmanager
 def _draft(draft: Path, *, folder: bool) -> Iterator[Writer]:
     """Locked, so that what a killed backup left is told from what another one is writing."""
-    if draft.exists():
+    if os.path.lexists(draft):
+        if not (_is_draft_folder(draft) if folder else _is_draft_tar(draft)):
+            hint = f"Move {draft.name} away, or name another place. Nothing was removed."
+            raise BadSettings(f"{draft} is in the way, and no backup that was broken off", hint=hint)
         with locked(draft):
             remove(draft)
+    if folder:
+        draft.mkdir(mode=0o700)
+        with _undone(draft), locked(draft):
+            yield _FolderWriter(draft)
+    else:
+        with open(draft, "xb", opener=private) as file, _undone(draft), locked(draft):
+            yield _TarWriter(file)
+
+
+@contextmanager
+def _undone(draft: Path) -> Iterator[None]:
     try:
-        if folder:
-            draft.mkdir(mode=0o700)
-            with locked(draft):
-                yield _FolderWriter(draft)
-        else:
-            with open(draft, "xb", opener=private) as file, locked(draft):
-                yield _TarWriter(file)
+        yield
     except BaseException:
         remove(draft)
         raise
+
+
+def _is_draft_folder(path: Path) -> bool:
+    """Whether it is a folder in which nothing lies that is not ours."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    found = (Path(parent, name) for parent, folders, files in os.walk(path) for name in (*folders, *files))
+    return all(_OURS.fullmatch(inner.relative_to(path).as_posix()) for inner in found)
+
+
+def _is_draft_tar(path: Path) -> bool:
+    """Whether it is a file that begins as ours do, or was broken off before."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(BLOCK)
+    return begins == _header(MANIFEST, MANIFEST_BYTES)[: len(begins)]
 
 
 @contextmanager
@@ -172,7 +204,7 @@ class _FolderSource(Source):
     def open(self, name: str) -> BinaryIO | None:
         try:
             return (self._path / name).open("rb")
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
     def close(self) -> None:
@@ -232,10 +264,10 @@ def read(path: Path) -> Iterator[Source]:
         raise BadSettings(f"There is no backup {path}", hint="Name the folder or the file that `db backup` made.")
     with mended(path):
         source = _FolderSource(path) if path.is_dir() else _TarSource(path)
-    try:
-        yield source
-    finally:
-        source.close()
+        try:
+            yield source
+        finally:
+            source.close()
 
 
 @contextmanager

@@ -49,6 +49,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt: int
     missing: int
     """Results whose file was not in the backup; their addresses answer 410."""
+    missing_uploads: int = 0
+    """Uploads whose file was not in the backup; they are forgotten."""
+    active_keys: int = 0
+    """API keys that work now: those of the time of the backup, also where they were revoked since."""
     left_out: list[str]
     """Tables in the backup that are not Seedgate's."""
 
@@ -254,6 +258,7 @@ async def _load(
             if check is not None:
                 site.check_secret(check)
             missing = await _forget(tx, absent)
+            missing_uploads = await _forget_uploads(tx, Shelf(root=site.data / "references"))
             settled = await dump.reconcile(tx)
             outcome = Outcome(
                 epoch=settled.epoch,
@@ -261,6 +266,8 @@ async def _load(
                 requeued=settled.requeued,
                 in_doubt=settled.in_doubt,
                 missing=missing,
+                missing_uploads=missing_uploads,
+                active_keys=await dump.count_keys(tx),
                 left_out=left_out,
             )
             _write(site.data, _Mark(backup=manifest.database.sha256, outcome=outcome))
@@ -282,4 +289,13 @@ async def _forget(tx: Tx, absent: BinaryIO) -> int:
     while names := [line.decode().strip() for line in islice(absent, BATCH)]:
         await dump.forget_images(tx, names)
         missing += len(names)
+    return missing
+
+
+async def _forget_uploads(tx: Tx, shelf: Shelf) -> int:
+    """By what is on the shelf, not by the backup's list: the first backups did not list uploads."""
+    missing, last = 0, ""
+    while digests := await dump.upload_digests(tx, after=last, most=BATCH):
+        missing += await dump.forget_uploads(tx, [digest for digest in digests if not shelf.has(digest)])
+        last = digests[-1]
     return missing

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from seedgate.cli import books, configuration, doctor, generate, keys, output, run, tasks
+from seedgate.cli import books, configuration, doctor, files, generate, keys, output, run, tasks
 from seedgate.cli.credits import credit
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(run.serve)
 app.command()(run.work)
 app.command()(generate.generate)
 app.add_typer(tasks.tasks, name="tasks")
+app.add_typer(files.files, name="files")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(credit, name="credits")
 app.add_typer(configuration.configuration, name="configuration")

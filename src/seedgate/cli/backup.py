@@ -59,7 +59,7 @@ def backup(
     tasks, pictures = manifest.rows.get("task", 0), manifest.results
     output.say(f"{tasks:,} tasks ({manifest.open_tasks:,} open), {pictures.count:,} results ({_size(pictures)}).")
     for remark in remarks:
-        output.say(remark)
+        output.say(output.clean(remark))
 
 
 def restore(backup: Backup, config: Config = None, data: NewData = None, as_json: Json = False) -> None:
@@ -92,7 +92,7 @@ def restore(backup: Backup, config: Config = None, data: NewData = None, as_json
         f" {results:,} results. Epoch {outcome.epoch}."
     )
     for remark in remarks:
-        output.say(remark)
+        output.say(output.clean(remark))
     output.say("Start it with `seedgate up`; `seedgate ledger check` proves the books.")
 
 
@@ -200,13 +200,19 @@ def _taken_remarks(manifest: "Manifest", settings: "Settings") -> list[str]:
 
 
 def _restored_remarks(manifest: "Manifest", outcome: "Outcome") -> list[str]:
-    remarks = []
+    keys = (
+        f"API keys are those of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC: {outcome.active_keys:,} work,"
+        " also where they were revoked or rotated since. Look through `seedgate keys list`, and do that again."
+    )
+    remarks = [keys]
     if outcome.requeued:
         remarks.append(f"{outcome.requeued:,} slots that were being worked on wait again.")
     if outcome.in_doubt:
         remarks.append(f"{outcome.in_doubt:,} slots are in doubt: what may have been paid for is not submitted again.")
     if outcome.missing:
         remarks.append(f"{outcome.missing:,} results were not in the backup; their addresses answer 410.")
+    if outcome.missing_uploads:
+        remarks.append(f"{outcome.missing_uploads:,} uploads were not in the backup, and are forgotten.")
     if outcome.left_out:
         remarks.append(f"Left out, since they are not Seedgate's: the tables {', '.join(outcome.left_out)}.")
     if manifest.results_url:

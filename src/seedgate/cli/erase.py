@@ -1,7 +1,7 @@
 """`tasks erase`: what ended tasks hold of somebody, removed at once."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from seedgate.cli import output
 from seedgate.cli.ground import account_called, on_ground, operator
 from seedgate.cli.output import Json, Stop, Yes
 from seedgate.cli.run import Config, Data
+from seedgate.domain.statement import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +32,15 @@ def task_id(text: str) -> UUID:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("a day or a time, such as 2026-11-20 or 2026-11-20T08:00:00+00:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 TaskIds = Annotated[list[UUID] | None, typer.Argument(metavar="ID…", parser=task_id)]
-AccountName = Annotated[str | None, typer.Option("--account", help="Every ended task of this account …")]
+AccountName = Annotated[
+    str | None, typer.Option("--account", help="Every ended task and every upload of this account …")
+]
 Before = Annotated[
     datetime | None,
     typer.Option("--before", metavar="DATE", parser=_moment, help="… that was made before this day or time, in UTC."),
@@ -56,14 +58,18 @@ def erase(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Remove pictures, prompts and references of ended tasks for good; state, times and cost stay."""
+    """Remove pictures, prompts and references of ended tasks for good; state, times and cost stay.
+
+    With --account, uploads too; `seedgate files delete` removes single ones.
+    """
     ids = list(dict.fromkeys(task_ids or ()))
     if bool(ids) == bool(account) or (account is None) != (before is None):
         raise typer.BadParameter("either ids, or --account with --before", param_hint="ID…")
     if len(reason) > MAX_REASON:
         raise typer.BadParameter(f"at most {MAX_REASON} characters", param_hint="--reason")
     tasks = "1 task" if len(ids) == 1 else f"{len(ids)} tasks"
-    whose = f"of {tasks}" if ids else f"of all ended tasks of {output.clean(account or '')} made before {before}"
+    everything = f"of all ended tasks, and all uploads, of {output.clean(account or '')} made before {before}"
+    whose = f"of {tasks}" if ids else everything
     output.make_sure(f"removes pictures, prompts and references {whose} for good", yes=yes)
 
     async def use(ground: "Ground") -> dict[str, Any]:
@@ -116,9 +122,9 @@ def _eraser(ground: "Ground", note: str) -> "Eraser":
 
 
 def _print(document: dict[str, Any]) -> None:
-    if document["tasks"]:
+    if document["tasks"] or document["uploads"]:
         output.line(
-            f"Erased: tasks {document['tasks']}, pictures {document['pictures']}, "
+            f"Erased: tasks {document['tasks']}, pictures {document['pictures']}, uploads {document['uploads']}, "
             f"files of references {document['references']}."
         )
     else:

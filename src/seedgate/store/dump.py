@@ -58,6 +58,7 @@ _REFERENCES = (
     " UNION SELECT 'references', m[1], m[1] FROM task t,"
     " LATERAL regexp_matches(t.request, '\"sha256:([0-9a-f]{64})\"', 'g') m WHERE t.state < 10"
 )
+_UPLOADS = " UNION SELECT 'references', f.sha256, f.sha256 FROM file f WHERE f.expires_at > (SELECT seedgate_now())"
 _RESULTS = " UNION ALL SELECT 'results', i.name, encode(i.sha256, 'hex') FROM image i WHERE i.deleted_at IS NULL"
 
 
@@ -92,15 +93,18 @@ class Reconciled:
 async def dump(database: Database, *, rows: Write, files: Write, results: bool, references_age: timedelta) -> Dumped:
     """Write all rows to `rows`, and to `files` a line `folder name sha256` per file that they name, of one snapshot.
 
-    Files of references are those that open tasks need, or tasks that ended within `references_age`; those of results
-    are listed where `results` is true. Raises NewerSchema, or OperatorError where there is no schema.
+    Files of references are those that open tasks need, or tasks that ended within `references_age`, and uploads; those
+    of results are listed where `results` is true. Raises NewerSchema, or OperatorError where there is no schema.
     """
     tables = await database.fetch(_TABLES)
-    if _FIRST not in {table["name"] for table in tables}:
+    known = {table["name"] for table in tables}
+    if _FIRST not in known:
         raise OperatorError("The database is empty: there is nothing to back up", hint="Start `seedgate up` first.")
     async with database.write() as tx:
         with _explained("The database cannot be read"):
-            return await _dump(tx, tables, rows, files, _REFERENCES + (_RESULTS if results else ""), references_age)
+            # The table `file` came after the first release.
+            names = _REFERENCES + (_UPLOADS if "file" in known else "") + (_RESULTS if results else "")
+            return await _dump(tx, tables, rows, files, names, references_age)
 
 
 async def _dump(
@@ -284,3 +288,27 @@ async def forget_images(tx: Tx, names: Sequence[str]) -> None:
     await tx.execute(
         "UPDATE image SET deleted_at = seedgate_now() WHERE name = ANY ($1::text[]) AND deleted_at IS NULL", names
     )
+
+
+async def upload_digests(tx: Tx, *, after: str, most: int) -> list[str]:
+    """The next digests of what callers uploaded, behind `after`."""
+    rows = await tx.fetch("SELECT DISTINCT sha256 FROM file WHERE sha256 > $1 ORDER BY 1 LIMIT $2", after, most)
+    return [row["sha256"] for row in rows]
+
+
+async def forget_uploads(tx: Tx, digests: Sequence[str]) -> int:
+    """Uploads without a file: their rows go, so that lists and quotas are right. Returns how many had not expired."""
+    rows = await tx.fetch(
+        "DELETE FROM file WHERE sha256 = ANY ($1::text[]) RETURNING expires_at > (SELECT seedgate_now()) AS living",
+        digests,
+    )
+    return sum(row["living"] for row in rows)
+
+
+async def count_keys(tx: Tx) -> int:
+    """How many keys let somebody in."""
+    (row,) = await tx.fetch(
+        "SELECT count(*) AS n FROM api_key WHERE revoked_at IS NULL"
+        " AND (expires_at IS NULL OR expires_at > seedgate_now())"
+    )
+    return int(row["n"])

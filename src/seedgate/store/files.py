@@ -74,11 +74,13 @@ async def read_usage(database: Database, account_id: UUID) -> Usage:
     return Usage(**rows[0])
 
 
-async def page_files(database: Database, *, account_id: UUID, before: UUID | None, most: int) -> list[StoredFile]:
-    """Newest first, older than the file `before`."""
+async def page_files(
+    database: Database, *, account_id: UUID | None, before: UUID | None, most: int
+) -> list[StoredFile]:
+    """Newest first, older than the file `before`; of all accounts where none is named."""
     rows = await database.fetch(
-        f"SELECT {_COLUMNS} FROM file WHERE account_id = $1 AND id < $2 AND expires_at > (SELECT seedgate_now())"
-        " ORDER BY id DESC LIMIT $3",
+        f"SELECT {_COLUMNS} FROM file WHERE ($1::uuid IS NULL OR account_id = $1) AND id < $2"
+        " AND expires_at > (SELECT seedgate_now()) ORDER BY id DESC LIMIT $3",
         account_id,
         before or NEWEST,
         most,
@@ -96,14 +98,31 @@ async def read_file(database: Database, file_id: UUID, *, account_id: UUID) -> S
     return _file(rows[0]) if rows else None
 
 
-async def delete_file(tx: Tx, file_id: UUID, *, account_id: UUID) -> bool:
-    """Forget a file of the account; False where there is none. The upkeep removes the content once nobody needs it."""
+async def delete_file(tx: Tx, file_id: UUID, *, account_id: UUID | None) -> bool:
+    """Forget a file of the account, or of any; False where there is none.
+
+    The upkeep removes the content once nobody needs it.
+    """
     rows = await tx.fetch(
-        "DELETE FROM file WHERE id = $1 AND account_id = $2 AND expires_at > (SELECT seedgate_now()) RETURNING id",
+        "DELETE FROM file WHERE id = $1 AND ($2::uuid IS NULL OR account_id = $2)"
+        " AND expires_at > (SELECT seedgate_now()) RETURNING id",
         file_id,
         account_id,
     )
     return bool(rows)
+
+
+async def erase_files(database: Database, account_id: UUID, *, before: datetime, most: int) -> list[str]:
+    """Forget files of the account that were made before then; returns the digests of their contents, one per file."""
+    async with database.write() as tx:
+        rows = await tx.fetch(
+            "DELETE FROM file WHERE id IN (SELECT id FROM file WHERE account_id = $1 AND created_at < $2 LIMIT $3)"
+            " RETURNING sha256",
+            account_id,
+            before,
+            most,
+        )
+    return [row["sha256"] for row in rows]
 
 
 async def find_files(lane: Connection, names: Sequence[str]) -> list[StoredFile | None]:

@@ -14,6 +14,7 @@ from seedgate.blobs import Blobs
 from seedgate.intake.shelf import Shelf
 from seedgate.store import erasure
 from seedgate.store.database import Database
+from seedgate.store.files import erase_files
 from seedgate.store.upkeep import unneeded_references
 
 BATCH = 500
@@ -24,10 +25,11 @@ _FIRST = UUID(int=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """How much was removed: tasks that had anything left, their pictures, and files of references."""
+    """How much was removed: tasks that had anything left, their pictures, uploads, and files of references."""
 
     tasks: int = 0
     pictures: int = 0
+    uploads: int = 0
     references: int = 0
     references_later: int = 0
     """Files that the upkeep removes, unless another task names them by then."""
@@ -36,6 +38,7 @@ class Erased:
         return Erased(
             tasks=self.tasks + other.tasks,
             pictures=self.pictures + other.pictures,
+            uploads=self.uploads + other.uploads,
             references=self.references + other.references,
             references_later=self.references_later + other.references_later,
         )
@@ -62,8 +65,8 @@ class Eraser:
         return total
 
     async def erase_before(self, account_id: UUID, before: datetime) -> Erased:
-        """Erase every task of the account that was made before then."""
-        total, last = Erased(), _FIRST
+        """Erase every task and every upload of the account that was made before then."""
+        total, last = await self._erase_uploads(account_id, before), _FIRST
         while ids := await erasure.ended_before(self.database, account_id, before=before, after=last, most=self.batch):
             total, last = total + await self._erase(ids), ids[-1]
         return total
@@ -71,9 +74,18 @@ class Eraser:
     async def _erase(self, task_ids: Sequence[UUID]) -> Erased:
         rows = await erasure.erase(self.database, task_ids, note=self.note)
         await self.blobs.delete(rows.names)
-        unneeded = await unneeded_references(self.database, rows.digests)
+        return Erased(tasks=rows.tasks, pictures=rows.pictures) + await self._remove_references(rows.digests)
+
+    async def _erase_uploads(self, account_id: UUID, before: datetime) -> Erased:
+        total = Erased()
+        while digests := await erase_files(self.database, account_id, before=before, most=self.batch):
+            total += Erased(uploads=len(digests)) + await self._remove_references(list(set(digests)))
+        return total
+
+    async def _remove_references(self, digests: Sequence[str]) -> Erased:
+        unneeded = await unneeded_references(self.database, digests)
         removed, fresh = await asyncio.to_thread(self._remove, unneeded)
-        return Erased(tasks=rows.tasks, pictures=rows.pictures, references=removed, references_later=fresh)
+        return Erased(references=removed, references_later=fresh)
 
     def _remove(self, digests: Sequence[str]) -> tuple[int, int]:
         age_s = (self.deadline + FRESH).total_seconds()
