@@ -7,7 +7,7 @@ result addresses, and the rows that a database's error quotes are masked whereve
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO, cast
 
 import structlog
@@ -51,6 +51,12 @@ class _Libraries(logging.Handler):
         except Exception:  # noqa: BLE001 - its arguments do not fit; a log line is no reason to fail
             said = str(record.msg)
         get(record.name).log(record.levelno, "library", said=said, exc_info=record.exc_info)
+
+
+def warn_unknown(variables: Sequence[str]) -> None:
+    """Say which variables of the environment look like settings and are none; their values stay unsaid."""
+    for name in variables:
+        get("settings").warning("unknown_variable", name=name)
 
 
 def get(name: str) -> Logger:
