@@ -97,7 +97,7 @@ class Api:
             self.world.ids,
             SECRET,
             account=name,
-            name=self.world.ids.new().hex,
+            name=f"key {self.world.ids.new().hex}",
             kind=KeyKind.TEST,
             limits=UNLIMITED,
         )
