@@ -7,7 +7,7 @@ result addresses, and the rows that a database's error quotes are masked whereve
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO, cast
 
 import structlog
@@ -53,6 +53,12 @@ class _Libraries(logging.Handler):
         get(record.name).log(record.levelno, "library", said=said, exc_info=record.exc_info)
 
 
+def warn_unknown(variables: Sequence[str]) -> None:
+    """Say which variables of the environment look like settings and are none; their values stay unsaid."""
+    for name in variables:
+        get("settings").warning("unknown_variable", name=name)
+
+
 def get(name: str) -> Logger:
     """A logger that says which part of the house speaks."""
     return cast("Logger", structlog.get_logger(part=name))
@@ -62,8 +68,13 @@ def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Muta
     """Replace every secret in the event's text values."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _SECRETS.sub("[masked]", value)
+            event[name] = masked(value)
     return event
+
+
+def masked(text: str) -> str:
+    """The text without the secrets that can be told by their form."""
+    return _SECRETS.sub("[masked]", text)
 
 
 def escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

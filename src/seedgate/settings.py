@@ -1,10 +1,14 @@
 """Settings: one typed schema, read once at start. `settings.default.toml` is the documentation and the defaults."""
 
+import json
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -16,12 +20,23 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from seedgate.domain.errors import BadSettings
+from seedgate.domain.money import micros
 
 USUAL_NAMES = {"database_url": "DATABASE_URL", "blobs_url": "BLOBS_URL"}
 """What platforms call a setting in the environment; SEEDGATE_… goes before it, and may be empty to say no."""
+PREFIX = "SEEDGATE_"
+OF_COMMANDS = frozenset({"SEEDGATE_CONFIG", "SEEDGATE_URL", "SEEDGATE_API_KEY"})
+"""Variables that options are read from, and no settings."""
+_HINT = "settings.default.toml documents every setting and its form."
 
 
 class _Part(BaseModel):
@@ -79,12 +94,18 @@ class Development(_Part):
 
     credit: str
 
+    @field_validator("credit")
+    @classmethod
+    def _is_an_amount(cls, credit: str) -> str:
+        micros(credit)
+        return credit
+
 
 class Settings(BaseSettings):
     """Everything that can be set. Every field has its default, and its documentation, in the default file."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEEDGATE_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
@@ -92,14 +113,14 @@ class Settings(BaseSettings):
     )
 
     mode: Literal["development", "production"]
-    host: str
+    host: str = Field(min_length=1)
     port: int = Field(ge=0, le=65_535)
     data: Path
     database_url: SecretStr
     blobs_url: str
     public_url: str
     files_url: str
-    trusted_proxies: list[IPvAnyNetwork]
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode]
     secret_key: SecretStr
     secret_key_file: str
     log_level: Literal["debug", "info", "warning", "error"]
@@ -108,6 +129,33 @@ class Settings(BaseSettings):
     results: Results
     retention: Retention
     development: Development
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_is_named(cls, data: object) -> object:
+        if data == "":
+            raise ValueError("it is empty; a dot is the current folder")
+        return data
+
+    @field_validator("public_url", "files_url")
+    @classmethod
+    def _is_a_base(cls, url: str) -> str:
+        if url and not _is_base(url):
+            raise ValueError("it is no address such as https://images.example.com, without user, query and fragment")
+        return url
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        """From the environment JSON, or networks with commas between them."""
+        if not isinstance(given, str):
+            return given
+        if given.lstrip().startswith("["):
+            try:
+                return json.loads(given)
+            except ValueError:
+                raise ValueError("it is no JSON") from None
+        return [part.strip() for part in given.split(",") if part.strip()]
 
     @field_validator("retention")
     @classmethod
@@ -155,12 +203,41 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         settings = Settings(**values)
         return settings.model_copy(update=_checked(settings, given)) if given else settings
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadSettings(
-            f"The setting {name!r} is wrong: {first['msg']}",
-            hint="settings.default.toml documents every setting and its form.",
-        ) from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise BadSettings(f"The setting {name!r} is wrong: {why}", hint=_HINT) from None
+    except SettingsError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        raise BadSettings(f"The setting {named[1] if named else ''!r} is wrong: it is no JSON", hint=_HINT) from None
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Names in the environment that look like settings of ours and are none; those below a part are refused by it."""
+    names = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    parts = tuple(
+        f"{PREFIX}{name}__".upper()
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Part)
+    )
+    return sorted(
+        name
+        for name in environment
+        if (known := name.upper()).startswith(PREFIX)
+        and known not in names | OF_COMMANDS
+        and not known.startswith(parts)
+    )
+
+
+def _is_base(url: str) -> bool:
+    """Whether addresses can be built on it."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isprintable() and not any(sign in url for sign in " ?#\\") and "@" not in parts.netloc
+    return named and plain and parts.scheme in {"http", "https"}
 
 
 def _checked(settings: Settings, given: dict[str, Any]) -> dict[str, Any]:

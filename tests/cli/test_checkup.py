@@ -21,7 +21,7 @@ from seedgate.cli.patient import Patient, examine, look
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.settings import load
 
-ONLY_WARN = {"open files"}
+ONLY_WARN = {"environment", "open files"}
 """What no gateway fails of."""
 ILL = []
 """Check, status, a pattern of the sentence, the hint's beginning, and the function that breaks what is looked at."""
@@ -68,6 +68,11 @@ def scene(tmp_path):
 @pytest.fixture
 def stored(scene, database, world):
     return replace(scene, patient=replace(scene.patient, database=database), world=world)
+
+
+@ill("environment", "warn", r"Not known: SEEDGATE_TYPO\.", "They have no effect")
+def a_slip_of_the_pen(scene):
+    return scene.but(unknown_variables=lambda: ["SEEDGATE_TYPO"])
 
 
 @ill("data folder", "fail", r"data\.txt is no folder\.", "Choose another with --data.")
@@ -122,16 +127,6 @@ def production_over_http(scene):
 def pictures_over_http(scene):
     urls = {"public_url": "https://images.example", "files_url": "HTTP://files.example"}
     return scene.but(settings={"mode": "production", **urls})
-
-
-@ill("public address", "fail", "The setting public_url is no address.", "It looks like https://")
-def an_address_without_scheme(scene):
-    return scene.but(settings={"public_url": "images.example"})
-
-
-@ill("public address", "fail", "The setting files_url is no address.", "It looks like https://")
-def an_address_that_cannot_be_read(scene):
-    return scene.but(settings={"files_url": "https://[::"})
 
 
 @ill("secret", "fail", r"Others can read .*/secret\.key \(mode 0644\)\.", "chmod 600 FOLDER/secret.key")

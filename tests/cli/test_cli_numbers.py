@@ -40,6 +40,7 @@ LEGAL: dict[tuple[str, str], set[str]] = {
     ("keys create", "--concurrent"): KEY_LIMIT,
     ("keys create", "--polls-per-minute"): KEY_LIMIT,
     ("keys create", "--budget"): MONEY,
+    ("files list", "--limit"): PLAIN - {"0", "1001", "8787", "65535", "65536"},
     ("configuration history", "--limit"): PLAIN - {"0", "1001", "8787", "65535", "65536"},
     ("credits grant", "amount"): MONEY - {"0", "0.0"},
     ("credits debit", "amount"): MONEY - {"0", "0.0"},

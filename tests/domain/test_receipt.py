@@ -120,14 +120,15 @@ def test_pictures_that_contradict_the_books_give_no_receipt():
     more=st.integers(1, 50),
 )
 def test_a_file_fits_exactly_within_the_quota(quota, used, more):
-    fits = used[0] + 1 <= quota[0] and used[1] + more <= quota[1]
+    in_number, in_bytes = quota[0] in {0, *range(used[0] + 1, 9)}, quota[1] == 0 or used[1] + more <= quota[1]
+    fits = in_number and in_bytes
     limits, usage = Quota(files=quota[0], size_bytes=quota[1]), Usage(files=used[0], size_bytes=used[1])
     if fits:
         limits.check(usage, more_bytes=more)
         return
     with pytest.raises(QuotaExceeded) as caught:
         limits.check(usage, more_bytes=more)
-    assert caught.value.param == ("files_per_account" if used[0] + 1 > quota[0] else "file_bytes_per_account")
+    assert caught.value.param == ("file_bytes_per_account" if in_number else "files_per_account")
 
 
 # If this failed, a caller would be told to wait for something else than what its task waits for.

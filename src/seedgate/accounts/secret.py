@@ -88,6 +88,10 @@ def load(data: Path, *, given: str, file: str) -> Secret:
         raise BadSettings(f"The secret file {path} does not exist", hint="Check secret_key_file.") from None
     except PermissionError:
         raise NoPermission(f"The secret file {path} cannot be read", hint="Give it to this user, mode 0600.") from None
+    except OSError as error:
+        raise BadSettings(
+            f"The secret file {path} cannot be read: {error.strerror}", hint="Check secret_key_file."
+        ) from None
 
 
 async def check(database: Database, ids: Ids, secret: Secret) -> None:

@@ -7,12 +7,16 @@ output. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not authenticated, 4 not 
 
 import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from seedgate.cli import books, configuration, doctor, files, generate, keys, output, run, tasks
 from seedgate.cli.credits import credit
+
+USAGE: type[Exception] = typer.BadParameter.__mro__[1]
+"""What a mistyped command raises: typer does not name it."""
 
 app = typer.Typer(
     name="seedgate",
@@ -63,31 +67,75 @@ def options(
 
 def main() -> None:
     """Run the command line; an error that a person can mend is one sentence and a hint, never a traceback."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end of the process
+    if sys.stdout is None:
+        output.say("seedgate: Standard output is closed\n  hint: Send it to /dev/null where nobody reads it.")
+        sys.exit(1)
     try:
         code = _run()
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            output.say(f"seedgate: The answer cannot be written: {error.strerror}\n  hint: Look at where it goes.")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
 
 
 def _run() -> int | str | None:
-    from seedgate.domain.errors import SeedgateError
-
     as_json = "--json" in sys.argv
     try:
         _check_text(sys.argv[1:])
-        app()
-    except SystemExit as ended:
-        return ended.code
-    except output.Stop as stop:
-        output.report(stop, as_json=as_json)
-        return stop.exit_code
-    except SeedgateError as error:
-        output.report(output.Stop.of(error), as_json=as_json)
-        return 1
-    return 0
+        ended: int | None = app(standalone_mode=False)
+    except SystemExit as ended_early:
+        return ended_early.code
+    except typer.Abort:
+        return _report(output.Stop("Aborted", hint="Nothing was done.", code="aborted"), as_json=as_json)
+    except USAGE as error:
+        return _report_usage(error, as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a person sees a sentence
+        return _report(_told(error), as_json=as_json)
+    return ended
+
+
+def _report(stop: output.Stop, *, as_json: bool) -> int:
+    output.report(stop, as_json=as_json)
+    return stop.exit_code
+
+
+def _report_usage(error: Any, *, as_json: bool) -> int:
+    error.show()
+    if as_json:
+        about = {"code": "usage", "message": error.format_message(), "hint": "`--help` behind the command says more."}
+        output.document({"error": about})
+    return int(error.exit_code)
+
+
+def _told(error: Exception) -> output.Stop:
+    """What ended a command. Where it is nobody's known mistake, the place in the program is told and not the text, in
+    which anything may stand."""
+    from seedgate.domain.errors import SeedgateError
+
+    if isinstance(error, output.Stop):
+        return error
+    if isinstance(error, SeedgateError):
+        return output.Stop.of(error)
+    import traceback
+
+    from seedgate import log
+
+    # Whoever reads what a process that stays has left was not there: it gets the traceback, with secrets masked.
+    if os.environ.get("SEEDGATE_LOG_LEVEL") == "debug" or {"up", "serve", "work"} & set(sys.argv[1:2]):
+        sys.stderr.write(log.masked("".join(traceback.format_exception(error))))
+    if isinstance(error, OSError) and error.errno is not None:
+        message, code = f"The system refuses: {error.strerror}", "system"
+        hint = "Look at the disk, the folders, and where the answer goes."
+        return output.Stop(message, hint=hint, code=code)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"Something went wrong that should not: {type(error).__name__} in {last.name}, line {last.lineno}"
+    hint = "Report it, with what the same command says where SEEDGATE_LOG_LEVEL is debug."
+    return output.Stop(message, hint=hint, code="bug")
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import output, texts
 from seedgate.cli.ground import has_database, settings_for
 from seedgate.cli.output import Json, Stop
 from seedgate.cli.run import Config, Data
@@ -25,7 +25,9 @@ Backup = Annotated[Path, typer.Argument(metavar="FOLDER|FILE.tar", help="What `d
 WithoutSecret = Annotated[
     bool, typer.Option("--without-secret", help="Leave out secret.key and development.key; keep them elsewhere.")
 ]
-NewData = Annotated[Path | None, typer.Option("--data", help="A new folder, where everything will be kept.")]
+NewData = Annotated[
+    Path | None, typer.Option("--data", help="A new folder, where everything will be kept.", **texts.PATH)
+]
 
 TELL_S = 2.0
 

@@ -29,6 +29,15 @@ SPARE_FILES = 256
 """Open files that a gateway needs besides its connections."""
 
 
+async def environment(patient: Patient) -> Verdict:
+    """Variables that look like settings and are none; their values stay unsaid."""
+    unknown = patient.unknown_variables()
+    if unknown:
+        hint = "They have no effect: settings.default.toml has the names of all settings."
+        return "warn", f"Not known: {', '.join(unknown)}.", hint
+    return "ok", "Every variable in the environment that begins with SEEDGATE_ is known.", ""
+
+
 async def folder(patient: Patient) -> Verdict:
     """The data folder, or the place where it would be made."""
     place = _there(patient.data)
@@ -61,9 +70,6 @@ async def public_address(patient: Patient) -> Verdict:
         hint = "Set SEEDGATE_PUBLIC_URL to the address under which callers reach this gateway."
         return "fail", "In production the setting public_url is needed.", hint
     named = {"public_url": settings.public_url, "files_url": settings.files_url}
-    for name, url in named.items():
-        if url and not _is_address(url):
-            return "fail", f"The setting {name} is no address.", "It looks like https://images.example.com."
     plain = [name for name, url in named.items() if url.lower().startswith("http://")]
     if settings.production and plain:
         hint = "Let callers come by https, with a proxy before the gateway."
@@ -179,8 +185,9 @@ async def port(patient: Patient) -> Verdict:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((patient.settings.host, patient.settings.port))
             probe.listen(1)
-    except OSError as error:
-        return "fail", f"Cannot listen on {address}: {error.strerror}.", "Choose another with --port or --host."
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no host's name"
+        return "fail", f"Cannot listen on {address}: {why}.", "Choose another with --port or --host."
     return "ok", f"{address} is free.", ""
 
 
@@ -218,6 +225,7 @@ async def open_files(patient: Patient) -> Verdict:
 
 
 CHECKS: Mapping[str, Check] = {
+    "environment": environment,
     "data folder": folder,
     "space": space,
     "public address": public_address,
@@ -243,14 +251,6 @@ def _shown(url: str) -> str:
     """Without credentials and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _database(patient: Patient) -> Database:

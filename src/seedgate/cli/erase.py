@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import output, texts
 from seedgate.cli.ground import account_called, on_ground, operator
 from seedgate.cli.output import Json, Stop, Yes
 from seedgate.cli.run import Config, Data
@@ -39,7 +39,7 @@ def _moment(text: str) -> datetime:
 
 TaskIds = Annotated[list[UUID] | None, typer.Argument(metavar="ID…", parser=task_id)]
 AccountName = Annotated[
-    str | None, typer.Option("--account", help="Every ended task and every upload of this account …")
+    str | None, typer.Option("--account", help="Every ended task and every upload of this account …", **texts.TEXT)
 ]
 Before = Annotated[
     datetime | None,

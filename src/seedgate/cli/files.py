@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from seedgate.cli import numbers, output
+from seedgate.cli import numbers, output, texts
 from seedgate.cli.ground import account_called, on_ground
 from seedgate.cli.output import Json, Yes
 from seedgate.cli.run import Config, Data
@@ -23,7 +23,7 @@ def _id(text: str) -> UUID:
         raise typer.BadParameter("an upload's id is 32 hexadecimal digits") from None
 
 
-AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.")]
+AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.", **texts.TEXT)]
 Limit = Annotated[int, typer.Option("--limit", help="How many, newest first.", **numbers.whole(1, 1000))]
 Before = Annotated[UUID | None, typer.Option("--before", metavar="ID", parser=_id, help="Older than this upload.")]
 FileIds = Annotated[list[UUID], typer.Argument(metavar="ID…", parser=_id)]

@@ -21,6 +21,7 @@ PATIENCE_S = 30.0
 """How long a gateway that has a task may be away, for example while it is restarted."""
 FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.2, 2.0, 1.3
 _TASK_ID = re.compile("[0-9A-Za-z_-]{1,64}")
+_KEY = re.compile("[!-~]{0,4096}")
 AWAY = frozenset({429, 500, 502, 503, 504})
 
 # Codes of a failed task on both models' pages: https://apixo.ai/docs/models/image/seedream-5-0 and …/seedream-4-5,
@@ -112,6 +113,7 @@ def find(*, url: str, key: str, data: Callable[[], Path], model: str) -> Gateway
 
     The folder's key goes only to the folder's own gateway or to this machine, wherever `url` points.
     """
+    key = _sendable(key)
     folder = None if url and key else data()
     address = url or _running(folder)
     try:
@@ -130,6 +132,16 @@ def find(*, url: str, key: str, data: Callable[[], Path], model: str) -> Gateway
             exit_code=NOT_AUTHENTICATED,
         )
     return Gateway(url=address.rstrip("/"), key=key, model=model)
+
+
+def _sendable(key: str) -> str:
+    """A key without white space around it. Other vendors' keys have other forms, so only what no header can carry is
+    refused, without a word of it. Raises Stop."""
+    key = key.strip()
+    if not _KEY.fullmatch(key):
+        hint = "It is one word of letters, digits and signs, such as sg_live_…; look at --key or SEEDGATE_API_KEY."
+        raise Stop("The API key cannot be sent", hint=hint, code="unauthenticated", exit_code=NOT_AUTHENTICATED)
+    return key
 
 
 def failure(task_id: str, status: Mapping[str, Any]) -> Stop:

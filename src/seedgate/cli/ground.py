@@ -20,10 +20,11 @@ T = TypeVar("T")
 def settings_for(config: Path | None, data: Path | None) -> "Settings":
     """The settings, with logs that leave the terminal to the answer: warnings and worse."""
     from seedgate import log
-    from seedgate.settings import load
+    from seedgate.settings import load, unknown_variables
 
     settings = load(config, data=data)
     log.configure(level="warning" if settings.log_level == "info" else settings.log_level)
+    log.warn_unknown(unknown_variables())
     return settings
 
 

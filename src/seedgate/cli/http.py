@@ -124,7 +124,11 @@ def _answer(status: int, headers: Message, content: bytes) -> Answer:
 
 
 def _unanswered(error: Exception) -> Unanswered:
+    """Why no answer came. The library's own text is shown of the system's errors only: others quote headers, and with
+    them the key, or what a stranger sent."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, OSError) and reason.strerror:
-        return Unanswered(sentence(reason.strerror))
-    return Unanswered(sentence(str(reason)) or type(reason).__name__)
+    if isinstance(reason, OSError):
+        return Unanswered(sentence(reason.strerror or str(reason)) or type(reason).__name__)
+    if isinstance(reason, http.client.HTTPException):
+        return Unanswered("the answer is not HTTP")
+    return Unanswered("the request cannot be sent to that address")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import output
+from seedgate.cli import output, texts
 from seedgate.cli.ground import on_ground, settings_for
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
@@ -53,15 +53,19 @@ def _span(text: str | timedelta) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-AccountName = Annotated[str | None, typer.Option("--account", help="Whose; made if there is none. [development]")]
-Name = Annotated[str | None, typer.Option("--name", help="What to call it.")]
+AccountName = Annotated[
+    str | None, typer.Option("--account", help="Whose; made if there is none. [development]", **texts.TEXT)
+]
+Name = Annotated[str | None, typer.Option("--name", help="What to call it.", **texts.TEXT)]
 Kind = Annotated[KeyKind | None, typer.Option("--kind", help="Default: live in production, else test.")]
 _LIMIT: Any = {"parser": _limit, "metavar": "N|unlimited"}
 Rate = Annotated[int | None, typer.Option("--submits-per-minute", **_LIMIT)]
 Concurrent = Annotated[int | None, typer.Option("--concurrent", **_LIMIT, help="Tasks open at once.")]
 Polls = Annotated[int | None, typer.Option("--polls-per-minute", **_LIMIT)]
 Budget = Annotated[int | None, typer.Option("--budget", parser=_dollars, metavar="DOLLARS", help="All it may spend.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model or listing; may be repeated.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="Only this model or listing; may be repeated.", **texts.TEXT)
+]
 Tier = Annotated[Route, typer.Option("--route", help="Class of upstream where a submit names none.")]
 Manages = Annotated[bool, typer.Option("--manages-keys", help="May make and revoke its account's other keys.")]
 Expires = Annotated[timedelta | None, typer.Option("--expires", parser=_span, metavar="SPAN", help="Such as 90d.")]
@@ -91,8 +95,11 @@ def create(  # noqa: PLR0913, PLR0917 - a key has that many properties
     """Make a key. It is shown once, here."""
     from seedgate.domain.key import KeyLimits
 
-    kind = kind or (KeyKind.LIVE if settings_for(config, data).production else KeyKind.TEST)
-    wanted = {"account": account or ("default" if kind is KeyKind.LIVE else "development"), "name": name, "kind": kind}
+    if kind is None:
+        kind = KeyKind.LIVE if settings_for(config, data).production else KeyKind.TEST
+    if account is None:
+        account = "default" if kind is KeyKind.LIVE else "development"
+    wanted = {"account": account, "name": name, "kind": kind}
     limits = KeyLimits(
         submits_per_minute=submits_per_minute,
         concurrent_tasks=concurrent,
@@ -194,7 +201,8 @@ async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits")
     from seedgate.accounts.issue import create_key
     from seedgate.domain.key import holding
 
-    wanted = wanted | {"name": wanted["name"] or f"key {ground.ids.token()[:6]}"}
+    if wanted["name"] is None:
+        wanted = wanted | {"name": f"key {ground.ids.token()[:6]}"}
     issued = await create_key(
         ground.database,
         ground.ids,

@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from seedgate.cli.run import RUNNING_FILE
 from seedgate.compose.ground import open_database
 from seedgate.domain.errors import SeedgateError
 from seedgate.inference import EngineHost, HostLimits
-from seedgate.settings import Settings
+from seedgate.settings import Settings, unknown_variables
 from seedgate.store.database import Database
 
 CHECK_LIMIT_S = 60.0
@@ -73,6 +73,7 @@ class Patient:
     """The file system, as a number."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     synchronized: Callable[[], bool] = _synchronized
+    unknown_variables: Callable[[], Sequence[str]] = unknown_variables
     open_files: Callable[[], int] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     ask: Callable[[str], http.Answer] = lambda url: http.call("GET", url)
     open_blobs: Callable[[Path, str], Blobs] = lambda folder, url: Blobs.open(folder=folder, url=url)

@@ -49,13 +49,15 @@ def reference(text: str) -> str:
     if text.lower().startswith(("http://", "https://", "data:")):
         return text
     path = Path(text)
+    hint = "--image takes a file, or an http or https address."
     try:
-        too_large = path.stat().st_size > MAX_REFERENCE_BYTES
-        content = b"" if too_large else path.read_bytes()
+        if path.exists() and not path.is_file():  # a device or a pipe may have no end
+            raise Stop(f"The image {path} is no file", hint=hint, exit_code=2)
+        with path.open("rb") as file:
+            content = file.read(MAX_REFERENCE_BYTES + 1)
     except OSError as error:
-        hint = "--image takes a file, or an http or https address."
         raise Stop(f"The image {path} cannot be read: {error.strerror}", hint=hint, exit_code=2) from None
-    if too_large:
+    if len(content) > MAX_REFERENCE_BYTES:
         limit = f"A reference has at most {MAX_REFERENCE_BYTES // 1_000_000} MB."
         raise Stop(f"The image {path} is too large", hint=limit, exit_code=2)
     kind = _kind(content)

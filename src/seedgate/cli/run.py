@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedgate.cli import numbers
+from seedgate.cli import numbers, texts
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from seedgate.compose.ground import Ground
     from seedgate.settings import Settings
 
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG")]
-Data = Annotated[Path | None, typer.Option("--data", help="Folder where everything is kept.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Settings file (TOML).", envvar="SEEDGATE_CONFIG", **texts.PATH)
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Folder where everything is kept.", **texts.PATH)]
 Port = Annotated[
     int | None, typer.Option("--port", help="Port to listen on; 0 takes any free one.", **numbers.whole(0, 65_535))
 ]
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", **texts.TEXT)]
 
 RUNNING_FILE = "running.json"
 """In the data folder: where the gateway that uses it can be reached."""
@@ -50,10 +52,11 @@ def work(config: Config = None, data: Data = None) -> None:
 
 def _load(config: Path | None, **flags: Any) -> "Settings":
     from seedgate import log
-    from seedgate.settings import load
+    from seedgate.settings import load, unknown_variables
 
     settings = load(config, **flags)
     log.configure(level=settings.log_level)
+    log.warn_unknown(unknown_variables())
     return settings
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from seedgate.cli import numbers, output
+from seedgate.cli import numbers, output, texts
 from seedgate.cli.erase import erase
 from seedgate.cli.erase import task_id as _id
 from seedgate.cli.ground import account_called, on_ground, operator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 tasks = typer.Typer(help="Tasks.", no_args_is_help=True)
 tasks.command("erase")(erase)
 
-AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.")]
+AccountName = Annotated[str | None, typer.Option("--account", help="Only of this account.", **texts.TEXT)]
 Limit = Annotated[int, typer.Option("--limit", help="How many, newest first.", **numbers.whole(1, 1000))]
 Before = Annotated[UUID | None, typer.Option("--before", metavar="ID", parser=_id, help="Older than this task.")]
 TaskId = Annotated[UUID, typer.Argument(metavar="ID", parser=_id)]

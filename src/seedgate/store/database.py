@@ -11,6 +11,7 @@ settings leave the planner nothing to choose but the indexes.
 """
 
 import asyncio
+import inspect
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from asyncpg.connect_utils import _parse_connect_dsn_and_args as read_address
 
 from seedgate import log
-from seedgate.domain.errors import AlreadyExists, InvalidRequest, SeedgateError, Unavailable
+from seedgate.domain.errors import AlreadyExists, BadSettings, InvalidRequest, SeedgateError, Unavailable
 
 Row = Mapping[str, Any]
 
@@ -196,7 +198,19 @@ class Dsn:
 
     @classmethod
     def from_url(cls, url: str) -> "Dsn":
-        """From a `postgresql://` address."""
+        """From a `postgresql://` address. Raises BadSettings that repeats nothing of it."""
+        names = set(inspect.signature(read_address).parameters) - {"dsn"}
+        try:
+            servers, _ = read_address(dsn=url, **dict.fromkeys(names))
+            readable = all(isinstance(server, str) or _reachable(*server) for server in servers)
+        except Exception:  # noqa: BLE001 - whatever the driver raises about an address, it quotes the address
+            readable = False
+        if not readable:
+            raise BadSettings(
+                "The setting 'database_url' (DATABASE_URL) is no address of a database",
+                hint="It looks like postgresql://user:password@host:5432/name; / and @ in a password are %2F and %40,"
+                " and files that it names must be there.",
+            )
         return cls({"dsn": url})
 
 
@@ -288,6 +302,11 @@ class Database:
             command_timeout=STATEMENT_TIMEOUT_S + 2,
             server_settings=settings,
         )
+
+
+def _reachable(host: str, port: int) -> bool:
+    """Whether it can be looked up; raises UnicodeError for a label that is too long."""
+    return bool(host.encode("idna")) and 0 < port < 1 << 16
 
 
 async def _close(connection: asyncpg.Connection) -> None:

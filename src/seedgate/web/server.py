@@ -42,8 +42,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise BadSettings(f"Cannot listen on {host!r}: {error.strerror}", hint="Check the setting `host`.") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no host's name"
+        raise BadSettings(f"Cannot listen on {host!r}: {why}", hint="Check the setting `host`.") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -231,7 +231,7 @@ class File(Body):
 
 
 class FileUsage(Body):
-    """What the account keeps, and may keep."""
+    """What the account keeps, and may keep; a limit of 0 is none."""
 
     files: int
     max_files: int
