@@ -67,7 +67,7 @@ class Api:
         self.shelf = Shelf(root=self.data / "references")
         self.blobs = Blobs.open(folder=self.data / "results")
         self.keys = Keys(database, pepper=SECRET.derive("key pepper"), clock=self.world.clock, allow_development=False)
-        self.files = Files(database, self.blobs, self.shelf)
+        self.files = Files(database, self.blobs, self.shelf, keep=timedelta(days=15))
         self.uploads = Uploads(
             database=database,
             ids=self.world.ids,
@@ -87,7 +87,7 @@ class Api:
             file_url=lambda name: f"{BASE}/files/{name}",
         )
         routes = operations.routes(Door(house, self.measured), self.table)
-        health = Health(database=database, measured=self.measured, data=self.data)
+        health = Health(database=database, measured=self.measured, data=self.data, metrics_for="loopback")
         self.app: Starlette = rest.build((), self.files, Documents({}, server=BASE), health, routes)
 
     async def key(self, name: str = "acme") -> tuple[str, UUID]:
@@ -97,7 +97,7 @@ class Api:
             self.world.ids,
             SECRET,
             account=name,
-            name=self.world.ids.new().hex,
+            name=f"of {self.world.ids.new().hex}",
             kind=KeyKind.TEST,
             limits=UNLIMITED,
         )
