@@ -188,15 +188,19 @@ async def test_an_early_answer_reaches_a_caller_that_is_still_sending():
 
 
 # If it lingered without an end, whoever goes on sending would have a connection that nothing limits.
-async def test_lingering_has_an_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("seedgate.web.protocol.LINGER_BYTES", 100_000)
-    monkeypatch.setattr("seedgate.web.protocol.LINGER_S", 0.2)
+@pytest.mark.parametrize(
+    ("limit", "most", "part", "pause_s"),
+    [("LINGER_BYTES", 100_000, b"x" * 50_000, 0.01), ("LINGER_S", 0.2, b"x", 0.015)],
+)
+async def test_lingering_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: float, part: bytes, pause_s: float
+):
+    monkeypatch.setattr(f"seedgate.web.protocol.{limit}", most)
     async with serving() as port:
-        for part, pause_s, most in ((b"x" * 50_000, 0.01, 300), (b"x", 0.05, 60)):
-            wire = socket.create_connection(("127.0.0.1", port))
-            parts = chain([POST % (b"/a", 10**9, b"Connection: close\r\n")], repeat(part, most))
-            with pytest.raises(OSError, match=r"reset|[Bb]roken"):
-                await asyncio.to_thread(_send_on, wire, parts, pause_s)
+        wire = socket.create_connection(("127.0.0.1", port))
+        parts = chain([POST % (b"/a", 10**9, b"Connection: close\r\n")], repeat(part, 250))
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            await asyncio.to_thread(_send_on, wire, parts, pause_s)
 
 
 def _send_on(wire: socket.socket, parts: Iterable[bytes], pause_s: float) -> None:
