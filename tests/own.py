@@ -76,7 +76,7 @@ class Api:
         self.shelf = Shelf(root=self.data / "references")
         self.blobs = Blobs.open(folder=self.data / "results")
         self.keys = Keys(database, pepper=SECRET.derive("key pepper"), clock=self.world.clock, allow_development=False)
-        self.files = Files(database, self.blobs, self.shelf)
+        self.files = Files(database, self.blobs, self.shelf, keep=timedelta(days=15))
         self.uploads = Uploads(
             database=database,
             ids=self.world.ids,
@@ -103,7 +103,7 @@ class Api:
             file_url=lambda name: f"{BASE}/files/{name}",
         )
         routes = operations.routes(Door(house, self.measured), self.table)
-        health = Health(database=database, measured=self.measured, data=self.data)
+        health = Health(database=database, measured=self.measured, data=self.data, metrics_for="loopback")
         self.app: Starlette = rest.build((), self.files, Documents({}, server=BASE), health, routes)
 
     async def key(self, name: str = "acme", limits: KeyLimits = UNLIMITED) -> tuple[str, UUID]:

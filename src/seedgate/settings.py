@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     blobs_url: str
     public_url: str
     files_url: str
+    metrics: Literal["loopback", "everybody", "nobody"]
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode]
     secret_key: SecretStr
     secret_key_file: str

@@ -1,6 +1,7 @@
 """Results over HTTP: a capability, not an account's page."""
 
 import hashlib
+import re
 from datetime import timedelta
 
 import aiohttp
@@ -31,7 +32,9 @@ async def test_a_result_is_served_safely(caller: Caller, url: str) -> None:
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["content-security-policy"] == "sandbox; default-src 'none'"
     assert response.headers["cross-origin-resource-policy"] == "cross-origin"
-    assert "private" in response.headers["cache-control"]
+    said = re.fullmatch(r"private, max-age=([0-9]+), immutable", response.headers["cache-control"])
+    assert said is not None
+    assert 15 * 86_400 - 60 < int(said[1]) <= 15 * 86_400
     token = url.rsplit("/", 1)[1].split(".", maxsplit=1)[0]
     assert len(token) == 22
     assert url.endswith(".jpg")
@@ -84,7 +87,10 @@ async def test_results_expire_after_their_days(gateway: Gateway, caller: Caller)
         )
         await _shift(database, "14 days 23 hours")
         await upkeep.turn()
-        assert await caller.fetch(url)
+        async with caller.session.get(url) as response:
+            assert response.status == 200
+            kept_s = int(response.headers["cache-control"].partition("max-age=")[2].partition(",")[0])
+        assert kept_s <= 3600  # or a browser would show what is gone here
         await _shift(database, "15 days 1 hour")
         await upkeep.turn()
         async with caller.session.get(url) as response:

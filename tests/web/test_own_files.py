@@ -71,6 +71,8 @@ async def test_an_upload_is_cleaned_kept_and_served(api: Api) -> None:
         shown = await fetch(api, got.json["url"])
         assert (shown.status, shown.headers["content-type"]) == (200, "image/jpeg")
         assert len(shown.body) == got.json["size_bytes"]
+        kept_s = int(shown.headers["cache-control"].partition("private, max-age=")[2].partition(", immutable")[0])
+        assert 15 * 86_400 - 60 < kept_s <= 15 * 86_400
         assert b"secret" not in shown.body
         assert (got.json["format"], got.json["width"], got.json["height"]) == ("jpeg", 60, 40)
         assert (await api("GET", f"/files/{got.json['id']}", key)).json == got.json

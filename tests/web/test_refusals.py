@@ -99,7 +99,8 @@ def test_every_wait_is_between_1_and_59_seconds(told, after, after_ms):
 
 # If this failed, a caller would be told that a task which may stand has cost nothing.
 def test_nobody_says_what_nobody_knows():
-    assert b"x-seedgate-charged" not in dict(refusals.headers(OutcomeUnknown()))
+    assert b"x-seedgate-charged" not in dict(refusals.headers(OutcomeUnknown(), submits=True))
+    assert dict(refusals.headers(OutcomeUnknown()))[b"x-seedgate-charged"] == b"0"
 
 
 # If this failed, clients would hammer a gateway that they must pay first.

@@ -193,7 +193,11 @@ def _open_web(
         configuration=live,
         backlog=backlog,
     )
-    lookups, balances, files = Lookups(database), Balances(database), Files(database, blobs, shelf)
+    lookups, balances, files = (
+        Lookups(database),
+        Balances(database),
+        Files(database, blobs, shelf, keep=timedelta(days=settings.results.days)),
+    )
     for part in (keys, submits, lookups, balances, files):
         stack.push_async_callback(part.close)
     services = Services(
@@ -214,7 +218,7 @@ def _open_web(
     measured = Measured()
     spoken = dialects(catalogue)
     documents = Documents(interfaces(spoken), server=base_url)
-    health = Health(database=database, measured=measured, data=ground.data)
+    health = Health(database=database, measured=measured, data=ground.data, metrics_for=settings.metrics)
     own = operations.routes(Door(_house(ground, catalogue, services, shelf, live), measured))
     application = rest.build(spoken, files, documents, health, own)
     dispatch = Dispatch(spoken, services, measured=measured, rest=application)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from seedgate.domain.errors import NotFound
@@ -125,12 +126,15 @@ async def erase_files(database: Database, account_id: UUID, *, before: datetime,
     return [row["sha256"] for row in rows]
 
 
-async def find_files(lane: Connection, names: Sequence[str]) -> list[StoredFile | None]:
-    """The files with these names, in order; None for one that is unknown or has expired."""
+async def find_files(lane: Connection, names: Sequence[str]) -> list[tuple[StoredFile, timedelta] | None]:
+    """The files with these names, in order, and how long each is still kept; None for one that is unknown or has
+    expired."""
     rows = await lane.fetch_repeatable(
-        f"SELECT {_COLUMNS} FROM file WHERE name = ANY ($1::text[]) AND expires_at > (SELECT seedgate_now())", names
+        f"SELECT {_COLUMNS}, expires_at - (SELECT seedgate_now()) AS kept FROM file"
+        " WHERE name = ANY ($1::text[]) AND expires_at > (SELECT seedgate_now())",
+        names,
     )
-    found = {row["name"]: _file(row) for row in rows}
+    found = {row["name"]: (_file({n: v for n, v in row.items() if n != "kept"}), row["kept"]) for row in rows}
     return [found.get(name) for name in names]
 
 
@@ -145,5 +149,5 @@ async def expire_files(database: Database, *, most: int) -> int:
     return len(rows)
 
 
-def _file(row: Row) -> StoredFile:
+def _file(row: Row | dict[str, Any]) -> StoredFile:
     return StoredFile(**row)

@@ -1,7 +1,7 @@
 """Reading tasks."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from seedgate.domain.reason import Reason
@@ -82,14 +82,16 @@ async def show_task(database: Database, task_id: UUID) -> dict[str, object] | No
     return dict(rows[0]) if rows else None
 
 
-async def find_image(lane: Connection, names: Sequence[str]) -> list[tuple[str, datetime | None, int] | None]:
-    """Format, time of deletion and size of each named picture, in order; None for an unknown name."""
+async def find_image(
+    lane: Connection, names: Sequence[str]
+) -> list[tuple[str, datetime | None, int, timedelta] | None]:
+    """Format, time of deletion, size and age of each named picture, in order; None for an unknown name."""
     rows = await lane.fetch_repeatable(
-        "SELECT name, format, size_bytes, CASE WHEN deleted_at IS NOT NULL THEN deleted_at END AS deleted_at"
+        "SELECT name, format, size_bytes, deleted_at, (SELECT seedgate_now()) - at AS age"
         " FROM image WHERE name = ANY ($1::text[])",
         names,
     )
-    found = {row["name"]: (row["format"], row["deleted_at"], row["size_bytes"]) for row in rows}
+    found = {row["name"]: (row["format"], row["deleted_at"], row["size_bytes"], row["age"]) for row in rows}
     return [found.get(name) for name in names]
 
 

@@ -56,7 +56,7 @@ class OwnFiles:
     async def _open(self, name: str, most: int) -> AsyncIterator[bytes]:
         (image,) = await find_image(self._lane, [name])
         if image is not None:
-            _, deleted_at, size = image
+            _, deleted_at, size, _ = image
             if deleted_at is not None:
                 raise NotFound
             _check(size, most)
@@ -64,8 +64,9 @@ class OwnFiles:
         (upload,) = await find_files(self._lane, [name])
         if upload is None:
             raise NotFound
-        _check(upload.size_bytes, most)
-        return self.shelf.read(upload.sha256, start=0, end=upload.size_bytes)
+        file, _ = upload
+        _check(file.size_bytes, most)
+        return self.shelf.read(file.sha256, start=0, end=file.size_bytes)
 
 
 def _check(size: int, most: int) -> None:

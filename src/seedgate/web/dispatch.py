@@ -121,7 +121,9 @@ class Dispatch:
             if isinstance(error, Bug):
                 _log_bug(request, request_id, error)
             self._services.throttle.count_refusal(request.scope, request.headers, error)
-            answer, extra = dialect.render_error(error, request.incoming()), refusals.headers(error)
+            submits = request.bound.route.intent is Intent.SUBMIT
+            extra = refusals.headers(error, submits=submits)
+            answer = dialect.render_error(error, request.incoming())
         except Exception as error:  # noqa: BLE001 - no raw exception reaches a caller
             _log_bug(request, request_id, error)
             answer, extra = dialect.render_error(Bug(), request.incoming()), (NOTHING_CHARGED,)

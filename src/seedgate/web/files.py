@@ -5,7 +5,7 @@ What else a request carries does not matter: some clients send their API key to 
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -23,22 +23,24 @@ from seedgate.store.tasks import find_image
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {
     "accept-ranges": "bytes",
-    "cache-control": "private, max-age=31536000, immutable",
     "content-security-policy": "sandbox; default-src 'none'",
     "cross-origin-resource-policy": "cross-origin",
     "x-content-type-options": "nosniff",
 }
 
-Found = tuple[str, datetime | None, int, str | None]
-"""Format, time of deletion, size in bytes, and for an upload the SHA-256 under which it is on the shelf."""
+Found = tuple[str, datetime | None, int, timedelta, str | None]
+"""Format, time of deletion, size in bytes, how long it is still kept, and for an upload the SHA-256 under which it is
+on the shelf."""
 
 
 class Files:
     """Serves results, and what was uploaded. One per process."""
 
-    def __init__(self, database: Database, blobs: Blobs, shelf: Shelf) -> None:
+    def __init__(self, database: Database, blobs: Blobs, shelf: Shelf, *, keep: timedelta) -> None:
+        """`keep` is how long results are kept."""
+
         async def run(names: Sequence[str]) -> Sequence[Found | SeedgateError]:
-            return [found or NotFound() for found in await _find(database.access_lane, names)]
+            return [found or NotFound() for found in await _find(database.access_lane, names, keep)]
 
         self._combine: Combiner[str, Found] = Combiner(run)
         self._blobs = blobs
@@ -49,7 +51,7 @@ class Files:
         name: str = request.path_params["name"]
         if not FILE_NAME.fullmatch(name):
             raise NotFound
-        kind, deleted_at, size, sha256 = await self._combine(name)
+        kind, deleted_at, size, left, sha256 = await self._combine(name)
         if deleted_at is not None:
             return JSONResponse({"error": "gone", "reason": "This result has expired or was erased."}, 410)
         span = _span(request.headers.get("range"), size)
@@ -57,6 +59,7 @@ class Files:
             return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
         start, end = span
         headers = _HEADERS | {"content-length": str(end - start), "etag": f'"{name}"'}
+        headers["cache-control"] = f"private, max-age={max(0, int(left.total_seconds()))}, immutable"
         status = 200
         if (start, end) != (0, size):
             status, headers["content-range"] = 206, f"bytes {start}-{end - 1}/{size}"
@@ -74,16 +77,18 @@ class Files:
         await self._combine.close()
 
 
-async def _find(lane: Connection, names: Sequence[str]) -> list[Found | None]:
+async def _find(lane: Connection, names: Sequence[str], keep: timedelta) -> list[Found | None]:
     """Results first, since nearly all are; what is none of them may be an upload."""
     found: dict[str, Found] = {}
     for name, image in zip(names, await find_image(lane, names), strict=True):
         if image is not None:
-            found[name] = (*image, None)
+            kind, deleted_at, size, age = image
+            found[name] = (kind, deleted_at, size, keep - age, None)
     if others := [name for name in names if name not in found]:
         for name, upload in zip(others, await find_files(lane, others), strict=True):
             if upload is not None:
-                found[name] = (upload.format, None, upload.size_bytes, upload.sha256)
+                file, left = upload
+                found[name] = (file.format, None, file.size_bytes, left, file.sha256)
     return [found.get(name) for name in names]
 
 

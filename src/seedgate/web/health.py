@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, assert_never
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,14 +15,19 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from seedgate.domain.errors import SeedgateError
+from seedgate.domain.errors import NotFound, SeedgateError
 from seedgate.store.database import Database
 from seedgate.store.statistics import Statistics, read_statistics
 from seedgate.web.dispatch import Measured
+from seedgate.web.protocol import peer_of
+
+MetricsFor = Literal["loopback", "everybody", "nobody"]
 
 READY_TIMEOUT_S = 2.0
 STATISTICS_AGE_S = 5.0
 """How old the database's figures may be; a scrape never costs more than one small query."""
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+"""Headers of what comes through a proxy: on its machine everybody would seem to be at home."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +37,7 @@ class Health:
     database: Database
     measured: Measured
     data: Path
+    metrics_for: MetricsFor
     _read_at: float = 0.0
     _statistics: Statistics | None = None
 
@@ -52,8 +59,10 @@ class Health:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "unavailable", "reason": reason}, 503, {"retry-after": "1"})
 
-    async def metrics(self, _: Request) -> Response:
-        """/metrics: the text format of Prometheus."""
+    async def metrics(self, request: Request) -> Response:
+        """/metrics: the text format of Prometheus. Raises NotFound for whom it is not for."""
+        if not self._may_measure(request):
+            raise NotFound
         if time.monotonic() - self._read_at > STATISTICS_AGE_S:
             try:
                 self._statistics = await read_statistics(self.database)
@@ -64,6 +73,18 @@ class Health:
         ProcessCollector(registry=registry)
         registry.register(_Figures(self.measured, self._statistics, shutil.disk_usage(self.data).free))
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _may_measure(self, request: Request) -> bool:
+        match self.metrics_for:
+            case "everybody":
+                return True
+            case "nobody":
+                return False
+            case "loopback":
+                at_home = request.client is not None and peer_of(request.client.host)[1]
+                return at_home and not any(name in request.headers for name in FORWARDED)
+            case _:
+                assert_never(self.metrics_for)
 
 
 class _Figures(Collector):

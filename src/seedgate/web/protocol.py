@@ -1,17 +1,16 @@
 """uvicorn's HTTP protocol with three things added: limits on slow and endless requests, one write per response, and a
 short way for whole answers.
 
-uvicorn waits for ever for a head or a body, and hands head and body of a response to the socket one by one, which
-costs a second system call per answer. The wrapper below holds a head back until its body comes, or until the loop's
-next turn. An application that has its whole answer at hand gives it to `RESPOND` instead of sending two messages, whose
-checks and joins cost more than making the answer does.
+uvicorn waits for ever for a head or a body; `transport.py` tells what it does to writing and closing. An application
+that has its whole answer at hand gives it to `RESPOND` instead of sending two messages, whose checks and joins cost
+more than making the answer does.
 """
 
 import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -21,10 +20,21 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from seedgate.web.transport import JoinedTransport
+
 SWEEP_S = 1.0
 _FORGET = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time."""
 MAX_PIPELINED = 256
+BODY_BYTES_PER_S = 32_768
+"""The pace of a body: one that keeps it may take as long as its size needs."""
+LINGER_S = 5.0
+LINGER_BYTES = 1 << 26
+"""What is read and dropped, and for how long, of a request that was answered before it was whole."""
+SPARE_CONNECTIONS = 100
+"""Beyond the limit these are heard, too, so that somebody can still ask after our health."""
+FULL = "Too many connections"
+HEALTH = frozenset({"/healthz", "/readyz"})
 FRAMING_PER_BYTE = 16
 """What a chunked body may take beside its bytes: a length and two line ends for a chunk of one."""
 RESPOND = "seedgate.respond"
@@ -44,7 +54,7 @@ class ConnectionLimits:
     head_s: float
     """Time for a request's head, from the connection or its first byte on."""
     body_s: float
-    """Time for a request's body."""
+    """Time by which a request's body may fall behind its pace."""
     stall_s: float
     """Time without taking anything of an answer."""
     connections: int
@@ -53,46 +63,6 @@ class ConnectionLimits:
     """How many from one IPv4 address or IPv6 network of 64 bits; 0 is no limit."""
     connections_from_loopback: int
     """The same for this machine's own addresses, where a proxy brings everybody from."""
-
-
-class JoinedTransport:
-    """A transport that sends a response's head together with what follows it."""
-
-    __slots__ = ("_head", "_loop", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        """Send, or keep a head for what comes next."""
-        if self._head is not None:
-            data, self._head = self._head + data, None
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
-            self._head = data
-            self._loop.call_soon(self.flush)
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        """Send a head to which nothing came."""
-        if self._head is not None:
-            data, self._head = self._head, None
-            if not self._transport.is_closing():
-                self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what is kept and close."""
-        self.flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Whether the connection is going away."""
-        return self._transport.is_closing()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
@@ -116,12 +86,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_since: float | None = None
-        self._body_since: float | None = None
+        self._body_until: float | None = None
         self._idle_since: float | None = None
         self._stalled_since: float | None = None
+        self._linger_until: float | None = None
+        self._surplus = False
+        """Whether it came when there were as many connections as there may be."""
         self._head_size = 0
         self._body_size = 0
         self._framing = 0
+        self._dropped = 0
         self._trailers = _Trailers()
         self._peer: str | None = None
         """As it is counted."""
@@ -132,15 +106,18 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has come; until its first head is complete it is on the clock."""
         super().connection_made(
-            cast("asyncio.Transport", JoinedTransport(cast("asyncio.Transport", transport), self.loop))
+            cast("asyncio.Transport", JoinedTransport(cast("asyncio.Transport", transport), self.loop, self._linger))
         )
-        self._head_since = self.loop.time()
         name = transport.get_extra_info("peername")
-        self._peer, loopback = _peer(name[0] if name else "")
+        self._peer, loopback = peer_of(name[0] if name else "")
         self.peers[self._peer] += 1
         most = self.limits.connections_from_loopback if loopback else self.limits.connections_per_address
         if most and self.peers[self._peer] > most:
-            self._end_with(503, "Too many connections from this address.")
+            self._end_with(503, "Too many connections from this address")
+        elif len(self.connections) > self.limits.connections + SPARE_CONNECTIONS:
+            self._end_with(503, FULL)
+        self._surplus = len(self.connections) > self.limits.connections
+        self._head_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered; uvicorn tells only the last one that came."""
@@ -156,8 +133,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what is no body: a head that is too long ends the connection, and so does a body's endless framing."""
+        if self._linger_until is not None:
+            self._dropped += len(data)
+            if self._dropped > LINGER_BYTES:
+                self.transport.close()
+            return
         self._idle_since = None
-        in_body = self._body_since is not None
+        in_body = self._body_until is not None
         if not in_body:
             if self._head_since is None:
                 self._head_since = self.loop.time()
@@ -168,7 +150,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._framing += len(data) - (self._body_size - before)
             if self._framing > self.limits.head_bytes + FRAMING_PER_BYTE * self._body_size:
                 self.transport.abort()
-        if self._head_since is not None and self._head_size > self.limits.head_bytes:
+        if self._head_since is not None and self._head_size > self.limits.head_bytes and self._linger_until is None:
             self.transport.close()
 
     def _feed(self, data: bytes) -> None:
@@ -183,16 +165,26 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer with 400; behind a whole request that is still being answered, end the connection with that answer,
         since a 400 would be taken for it."""
         running = self._running
-        if running is None or running.response_complete or (running is self.cycle and self._body_since is not None):
+        if running is None or running.response_complete or (running is self.cycle and self._body_until is not None):
             self.send_400_response("Invalid HTTP request received.")
         else:
             running.keep_alive = False
 
     def _end_with(self, status: int, message: str) -> None:
         """A last word and no more: `send_400_response` for another status."""
-        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n" % len(message)
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, message.encode("ascii")))
+        body = b'{"error":"%b"}' % message.encode("ascii")
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+        again = b"retry-after: 1\r\n" if status == 503 else b""
+        self.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, again, body))
         self.transport.close()
+
+    def _linger(self) -> bool:
+        """Whether a request is still coming in; what comes from now on is dropped."""
+        if not self._head_size and self._body_until is None:
+            return False
+        self._linger_until = self.loop.time() + LINGER_S
+        self.flow.resume_reading()
+        return True
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Serve the request as if it had not asked for another protocol (RFC 9110, 7.8). The parser takes what follows
@@ -201,9 +193,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             self._refuse()
             return
-        lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
-        lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] not in {b"upgrade", b"connection"}]
+        lines = [b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode("ascii"))]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                lines.append(b"%b: %b\r\n" % (name, _no_upgrade(value) if name == b"connection" else value))
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self._feed(b"".join([*lines, b"\r\n", rest]))
 
     def on_headers_complete(self) -> None:
@@ -215,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("Too many requests were sent without waiting for an answer")
         self._head_since, self._head_size = None, 0
-        self._body_since, self._body_size, self._framing = self.loop.time(), 0, 0
+        self._body_until, self._body_size, self._framing = self.loop.time() + self.limits.body_s, 0, 0
         super().on_headers_complete()
         self._trailers.left = self.limits.head_bytes
         self.headers = self._trailers
@@ -223,15 +218,19 @@ class GuardedProtocol(HttpToolsProtocol):
         cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
 
     def on_body(self, body: bytes) -> None:
-        """Part of a body."""
+        """Part of a body: it gives as much time as it takes at the pace, and never more than was there at first. What
+        comes behind its answer gives none."""
         self._body_size += len(body)
+        if self._body_until is not None and not self.cycle.response_complete:
+            most = self.loop.time() + self.limits.body_s
+            self._body_until = min(self._body_until + len(body) / BODY_BYTES_PER_S, most)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         if self.parser.should_upgrade():
             return
-        self._body_since = None
+        self._body_until = None
         if self.cycle.response_complete:  # refused before its body had come: the silence begins now
             self._idle_since = self.loop.time()
         super().on_message_complete()
@@ -262,15 +261,41 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def cut_off(self, now: float) -> None:
         """End the connection if the caller has taken longer than it may, or has asked nothing for a while."""
-        if (
-            (self._head_since is not None and now - self._head_since > self.limits.head_s)
-            or (self._body_since is not None and now - self._body_since > self.limits.body_s)
-            or (self._stalled_since is not None and now - self._stalled_since > self.limits.stall_s)
+        if self._linger_until is not None:
+            if now > self._linger_until:
+                self._close(now)
+        elif (self._head_since is not None and now - self._head_since > self.limits.head_s) or (
+            self._stalled_since is not None and now - self._stalled_since > self.limits.stall_s
         ):
             self._reset()
+        elif self._body_until is not None and now > self._body_until:
+            self._end_body()
         elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
-            self.transport.close()  # what a slow reader has not fetched yet is still sent, until it stalls
-            self._idle_since, self._stalled_since = None, now
+            self._close(now)
+
+    def _close(self, now: float) -> None:
+        """End the connection; what a slow reader has not fetched yet is still sent, until it stalls."""
+        self.transport.close()
+        self._stalled_since = now
+        self._head_since = self._body_until = self._idle_since = self._linger_until = None
+
+    def shutdown(self) -> None:
+        """The server ends: who was answered already need not hear it to the end."""
+        super().shutdown()
+        if self._linger_until is not None:
+            self.transport.close()
+
+    def _end_body(self) -> None:
+        """The body is too late: say so, where that cannot be taken for another answer."""
+        cycle = self.cycle
+        if cycle is self._running and not cycle.response_started:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._end_with(408, "The request's body came too slowly")
+        elif cycle.response_complete:
+            self.transport.close()
+        else:
+            self._reset()
 
     def _reset(self) -> None:
         """End the connection, and have the system forget what was not taken yet: it would keep it for minutes."""
@@ -279,6 +304,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if self._surplus and len(self.connections) > self.limits.connections and cycle.scope["path"] not in HEALTH:
+            self.logger.warning(FULL)
+            app = _refuse_surplus
         super()._start_asgi_task(cycle, app)
 
     def _respond(self, status: int, head: bytes, body: bytes) -> bool:
@@ -307,8 +335,26 @@ def guard(limits: ConnectionLimits) -> type[GuardedProtocol]:
     return type("LimitedProtocol", (GuardedProtocol,), {"limits": limits, "peers": Counter()})
 
 
+async def _refuse_surplus(_scope: object, _receive: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    """The application of connections beyond the limit."""
+    body = b'{"error":"%b"}' % FULL.encode("ascii")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _no_upgrade(value: bytes) -> bytes:
+    """What else a Connection header says, such as `close`."""
+    return b", ".join(token for each in value.split(b",") if (token := each.strip()).lower() != b"upgrade")
+
+
 @lru_cache(maxsize=4096)
-def _peer(host: str) -> tuple[str, bool]:
+def peer_of(host: str) -> tuple[str, bool]:
     """How an address is counted, and whether it is this machine's own. Whoever has an IPv6 address has 2^64 of them."""
     try:
         address = ip_address(host.partition("%")[0])

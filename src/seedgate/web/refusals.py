@@ -152,10 +152,10 @@ def counts(error: SeedgateError) -> bool:
     return isinstance(error, CallerError)
 
 
-def headers(error: SeedgateError) -> Headers:
-    """What clients look for at an error, whatever its body says."""
-    # Where nobody knows whether a task was written, nobody may say that it cost nothing.
-    lines = [] if isinstance(error, OutcomeUnknown) else [NOTHING_CHARGED]
+def headers(error: SeedgateError, *, submits: bool = False) -> Headers:
+    """What clients look for at an error, whatever its body says; `submits` tells that a task was to be written."""
+    # Where nobody knows whether it was, nobody may say that it cost nothing.
+    lines = [] if submits and isinstance(error, OutcomeUnknown) else [NOTHING_CHARGED]
     if not isinstance(error, Refused):
         return (*lines, (b"x-should-retry", b"false")) if isinstance(error, ContentRefused) else tuple(lines)
     if isinstance(error, InsufficientBalance | QuotaExceeded):
