@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seedgate.catalogue.load import load
-from seedgate.compose.gateway import dialects
+from seedgate.compose.offer import dialects
 from seedgate.dialect import Intent
 from seedgate.domain.admission import Code
 from seedgate.domain.listing import Listing

@@ -8,7 +8,7 @@ import pytest
 import schemathesis
 
 from seedgate.catalogue.load import load
-from seedgate.compose.gateway import dialects, interfaces
+from seedgate.compose.offer import dialects, interfaces
 from seedgate.dialect import Dialect
 from seedgate.interface import Interface, Operation, Parameter, Reply
 from seedgate.web.openapi import describe, document

@@ -83,7 +83,7 @@ def _change(name: str, value: str | None, reason: str, config: Config, data: Dat
         from dataclasses import asdict
 
         from seedgate.accounts.configuration import change
-        from seedgate.compose.gateway import listing_ids
+        from seedgate.compose.offer import listing_ids
 
         changed = await change(
             ground.database, name=name, value=value, actor=operator(), reason=reason, listings=listing_ids()
@@ -99,7 +99,7 @@ def _change(name: str, value: str | None, reason: str, config: Config, data: Dat
 
 
 async def _show(ground: "Ground") -> list[dict[str, Any]]:
-    from seedgate.compose.gateway import read_configuration
+    from seedgate.compose.offer import read_configuration
     from seedgate.store.configuration import read_set
 
     changes = {change.name: change for change in await read_set(ground.database)}
@@ -120,7 +120,7 @@ def _defaults(now: "Configuration") -> dict[str, str | None]:
     """Everything that concerns the whole installation, as it holds now."""
     from dataclasses import asdict
 
-    from seedgate.compose.gateway import listings
+    from seedgate.compose.offer import listings
     from seedgate.domain.money import dollars
 
     values: dict[str, str | None] = {"maintenance": "off"}

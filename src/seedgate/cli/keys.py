@@ -229,7 +229,7 @@ async def _create(ground: "Ground", wanted: dict[str, Any], limits: "KeyLimits")
 
 async def _limits(ground: "Ground") -> "Limits":
     """What holds for keys without limits of their own."""
-    from seedgate.compose.gateway import read_configuration
+    from seedgate.compose.offer import read_configuration
 
     return (await read_configuration(ground)).limits
 

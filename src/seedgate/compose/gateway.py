@@ -1,17 +1,14 @@
 """A running gateway of the asked roles, built on the ground."""
 
 import asyncio
-import importlib
-import importlib.util
 import os
-import pkgutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from seedgate import log, vendors
+from seedgate import log
 from seedgate.accounts.configuration import REFRESH_S, Live
 from seedgate.accounts.credits import Balances
 from seedgate.accounts.keyring import Keyring
@@ -22,18 +19,16 @@ from seedgate.blobs import Blobs
 from seedgate.catalogue.load import Catalogue
 from seedgate.catalogue.load import load as load_catalogue
 from seedgate.compose.ground import Ground, make_folder
-from seedgate.dialect import Dialect, StoreDataUrl
+from seedgate.compose.offer import configured_limits, dialects, interfaces
+from seedgate.dialect import StoreDataUrl
 from seedgate.domain.addresses import Policy
-from seedgate.domain.configuration import Configuration, Limits
 from seedgate.domain.errors import BadSettings, NoSpace, Unavailable
-from seedgate.domain.listing import Listing
 from seedgate.domain.quota import Quota
 from seedgate.inference import EngineHost, HostLimits
 from seedgate.intake.dataurl import name_data_url, store_data_url
 from seedgate.intake.fetch import fetch_references
 from seedgate.intake.gate import Gate
 from seedgate.intake.shelf import Shelf
-from seedgate.interface import Interface
 from seedgate.loop import Loop, run
 from seedgate.net import Net, open_net
 from seedgate.settings import Settings
@@ -58,8 +53,8 @@ from seedgate.web.body import Bodies
 from seedgate.web.dispatch import Dispatch, Measured, Services
 from seedgate.web.files import Files
 from seedgate.web.health import Health
-from seedgate.web.openapi import Documents, describe
-from seedgate.web.own import description, operations
+from seedgate.web.openapi import Documents
+from seedgate.web.own import operations
 from seedgate.web.own.door import Door, House
 from seedgate.web.refusals import Addresses, Throttle
 
@@ -115,55 +110,6 @@ async def open_gateway(ground: Ground, *, serve: bool, work: bool, base_url: str
         tasks.append(asyncio.create_task(ground.database.listen(channels, stopping)))
         stack.push_async_callback(_stop, stopping, tasks)
         yield Gateway(ground=ground, catalogue=catalogue, dispatch=dispatch, worker=worker)
-
-
-def dialects(catalogue: Catalogue) -> list[Dialect]:
-    """Every vendor folder that speaks: `vendors/<name>/dialect.py` with `build`."""
-    found = []
-    for module in pkgutil.iter_modules(vendors.__path__):
-        name = f"{vendors.__name__}.{module.name}.dialect"
-        if module.ispkg and importlib.util.find_spec(name) is not None:
-            build: Callable[..., Dialect] = importlib.import_module(name).build
-            if module.name not in catalogue.listings:
-                hint = f"Write vendors/{module.name}/listings.toml."
-                raise BadSettings(f"The vendor {module.name} has a dialect and no listings", hint=hint)
-            found.append(build(catalogue.listings[module.name]))
-    return found
-
-
-def interfaces(spoken: Sequence[Dialect]) -> dict[str, Interface]:
-    """Everything that has a document, by its name."""
-    return {dialect.name: describe(dialect) for dialect in spoken} | {"seedgate": description.describe()}
-
-
-async def read_configuration(ground: Ground) -> Configuration:
-    """What holds now, for a command that asks once."""
-    live = Live(ground.database, configured_limits(ground.settings))
-    await live.refresh()
-    return live.current
-
-
-def listings() -> list[Listing]:
-    """What is offered, in the newest version of each."""
-    return [listing for vendor in load_catalogue().listings.values() for listing in vendor.newest.values()]
-
-
-def listing_ids() -> list[str]:
-    """The ids of what is offered."""
-    return [listing.id for listing in listings()]
-
-
-def configured_limits(settings: Settings) -> Limits:
-    """What the settings say of limits, before anything is configured."""
-    said = settings.limits
-    return Limits(
-        submits_per_minute=said.submits_per_minute,
-        concurrent_tasks=said.concurrent_tasks,
-        polls_per_minute=said.polls_per_minute,
-        refusals_per_second=said.refusals_per_second,
-        max_waiting=said.max_waiting,
-        max_waiting_per_account=said.max_waiting_per_account,
-    )
 
 
 def lane(settings: Settings) -> str:
