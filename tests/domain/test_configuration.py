@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedgate.domain import configuration
-from seedgate.domain.configuration import KNOBS, Configuration, Limits, Row, Target, configure, read, target, write
+from seedgate.domain.configuration import KNOBS, Limits, Row, configure, read, target, write
 from seedgate.domain.errors import InvalidRequest
 
 SAMPLES = {
@@ -102,6 +101,3 @@ def test_the_newest_rows_hold():
     assert now.maintenance == "The service is under maintenance."
     assert now.version == 9
     assert configure(Limits(), [Row(name="maintenance", value="off", version=1)]).maintenance is None
-    assert isinstance(now, Configuration)
-    assert Target(kind="", subject="", knob="maintenance").name == "maintenance"
-    assert configuration.MAX_SENTENCE == 200

@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from seedgate.accounts.secret import Secret
+from seedgate.domain.configuration import MAX_COUNT, MAX_MODELS, MAX_RATE, may_be_models
 from seedgate.domain.errors import AlreadyExists, Forbidden, InvalidRequest, NotFound
 from seedgate.domain.key import KeyLimits
 from seedgate.domain.ledger import Entry
@@ -22,12 +22,8 @@ from seedgate.store.ledger import Adjustment, adjust
 DEVELOPMENT_ACCOUNT = "development"
 DEVELOPMENT_KEY_FILE = "development.key"
 MAX_NAME = 200
-MAX_RATE = 60_000_000
-MAX_TASKS = 1_000_000_000
-MAX_MODELS = 100
 MAX_OVERLAP = timedelta(days=30)
 _TAKEN = re.compile(r"sg_(live|test|dev)_.*")
-_MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _GRANT_KEY = "development credit"
 
 
@@ -56,27 +52,24 @@ async def create_key(
     mode = "live" if kind is KeyKind.LIVE else "test"
     try:
         async with database.write() as tx:
-            account_id, _ = await access.ensure_account(tx, account_id=ids.new(), name=account, mode=mode)
-            rows = await tx.fetch("SELECT mode FROM account WHERE id = $1", account_id)
-            if rows[0]["mode"] != mode:
-                raise Forbidden(f"The account {account!r} is a {rows[0]['mode']} account; it takes no {kind} key")
+            account_id, found = await access.ensure_account(tx, account_id=ids.new(), name=account, mode=mode)
+            if found != mode:
+                raise Forbidden(f"The account {account!r} is a {found} account; it takes no {kind} key")
             return await issue(tx, ids, secret, account_id=account_id, name=name, kind=kind, limits=limits)
     except AlreadyExists:
         raise InvalidRequest(f"The account {account!r} has a key called {name!r}", param="name") from None
 
 
-async def rotate_key(
-    database: Database, ids: Ids, secret: Secret, wanted: str, *, overlap: timedelta, account_id: UUID | None = None
-) -> Issued:
+async def rotate_key(database: Database, ids: Ids, secret: Secret, wanted: str, *, overlap: timedelta) -> Issued:
     """Give a key another secret; the old one works for `overlap` more. Limits, budget and idempotency stay the key's.
 
-    `wanted` is an id, a shown prefix, or a name; `account_id` bounds where it is looked for. Raises NotFound,
-    InvalidRequest for an ambiguous name, a revoked key or an overlap that is none.
+    `wanted` is an id, a shown prefix, or a name. Raises NotFound, InvalidRequest for an ambiguous name, a key that has
+    ended or an overlap that is none.
     """
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         raise InvalidRequest(f"The overlap is at most {MAX_OVERLAP.days} days", param="overlap")
     async with database.write() as tx:
-        match = await _the_key(tx, wanted, account_id)
+        match = await _the_key(tx, wanted)
         if match.revoked_at is not None or match.expired:
             over = "expired" if match.revoked_at is None else "revoked"
             raise InvalidRequest(f"The key {match.name!r} is {over}; make another", param="key")
@@ -91,13 +84,13 @@ async def renew(tx: Tx, ids: Ids, secret: Secret, *, key_id: UUID, kind: KeyKind
     return Issued(key_id=key_id, key=key)
 
 
-async def revoke_key(database: Database, wanted: str, *, account_id: UUID | None = None) -> KeyMatch:
+async def revoke_key(database: Database, wanted: str) -> KeyMatch:
     """End a key: within five seconds no process lets it in. What it has submitted goes on. Revoking twice is no error.
 
     Raises NotFound, or InvalidRequest for an ambiguous name.
     """
     async with database.write() as tx:
-        match = await _the_key(tx, wanted, account_id)
+        match = await _the_key(tx, wanted)
         await access.revoke_key(tx, match.key_id)
     return match
 
@@ -113,20 +106,14 @@ def check_name(name: str) -> None:
 def check_limits(limits: KeyLimits) -> None:
     """Raise InvalidRequest that names the limit which is none."""
     _check_number("submits_per_minute", limits.submits_per_minute, MAX_RATE)
-    _check_number("concurrent_tasks", limits.concurrent_tasks, MAX_TASKS)
+    _check_number("concurrent_tasks", limits.concurrent_tasks, MAX_COUNT)
     _check_number("polls_per_minute", limits.polls_per_minute, MAX_RATE)
     if limits.budget_micros is not None and not 0 <= limits.budget_micros <= MAX_AMOUNT_MICROS:
         raise InvalidRequest("A budget is an amount of at most a billion dollars", param="budget")
-    if limits.models is not None:
-        check_models(limits.models)
+    if limits.models is not None and not may_be_models(limits.models):
+        raise InvalidRequest(f"models are 1 to {MAX_MODELS} ids of models or listings", param="models")
     if limits.expires_at is not None and limits.expires_at.tzinfo is None:
         raise InvalidRequest("expires_at needs a time zone", param="expires_at")
-
-
-def check_models(models: Collection[str]) -> None:
-    """Raise InvalidRequest for what cannot name models; whether they exist is the catalogue's business."""
-    if not 0 < len(models) <= MAX_MODELS or not all(_MODEL.fullmatch(model) for model in models):
-        raise InvalidRequest(f"models are 1 to {MAX_MODELS} ids of models or listings", param="models")
 
 
 def _check_number(name: str, value: int | None, most: int) -> None:
@@ -134,8 +121,8 @@ def _check_number(name: str, value: int | None, most: int) -> None:
         raise InvalidRequest(f"{name} is a number from 0 (no limit) to {most}", param=name)
 
 
-async def _the_key(tx: Tx, wanted: str, account_id: UUID | None) -> KeyMatch:
-    matches = await access.match_keys(tx, wanted, account_id=account_id)
+async def _the_key(tx: Tx, wanted: str) -> KeyMatch:
+    matches = await access.match_keys(tx, wanted)
     if not matches:
         raise NotFound("There is no such key", param="key")
     if len(matches) > 1:

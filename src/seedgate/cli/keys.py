@@ -10,6 +10,7 @@ from seedgate.cli import output, texts
 from seedgate.cli.ground import on_ground, settings_for
 from seedgate.cli.output import Json
 from seedgate.cli.run import Config, Data
+from seedgate.domain.configuration import MAX_RATE
 from seedgate.domain.image import Route
 from seedgate.domain.money import dollars, micros
 from seedgate.ids import KeyKind
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
-MAX_LIMIT = 60_000_000
 _NUMBER = re.compile("[0-9]{1,8}")
 _SPAN = re.compile("([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -32,8 +32,8 @@ def _limit(text: str) -> int:
     """0 is no limit."""
     if text == "unlimited":
         return 0
-    if not _NUMBER.fullmatch(text) or not 0 < int(text) <= MAX_LIMIT:
-        raise typer.BadParameter(f"a number from 1 to {MAX_LIMIT}, or unlimited")
+    if not _NUMBER.fullmatch(text) or not 0 < int(text) <= MAX_RATE:
+        raise typer.BadParameter(f"a number from 1 to {MAX_RATE}, or unlimited")
     return int(text)
 
 

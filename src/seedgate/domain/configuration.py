@@ -11,7 +11,7 @@ A value is kept as the text that reads back as itself; a name without a value is
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from seedgate.domain.errors import InvalidRequest, Maintenance
@@ -24,7 +24,10 @@ Value = str | int | bool | tuple[str, ...]
 
 MAX_NAME = 400
 MAX_SENTENCE = 200
+MAX_RATE = 60_000_000
+"""A minute has that many microseconds, in which rates are counted."""
 MAX_COUNT = 1_000_000_000
+MAX_MODELS = 100
 _MODEL = re.compile(r"[\w./-]{1,200}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _WORDS = {"on": True, "true": True, "off": False, "false": False}
@@ -139,9 +142,14 @@ def _switch(text: str) -> bool:
     return _WORDS[text.lower()]
 
 
+def may_be_models(names: Collection[str]) -> bool:
+    """Whether these can name models or listings; whether there are such is the catalogue's business."""
+    return 0 < len(names) <= MAX_MODELS and all(_MODEL.fullmatch(name) for name in names)
+
+
 def _models(text: str) -> tuple[str, ...]:
     models = tuple(part.strip() for part in text.split(","))
-    if not all(_MODEL.fullmatch(model) for model in models) or len(models) > 100:
+    if not may_be_models(models):
         raise ValueError("ids of models or listings, separated by commas")
     return models
 
@@ -161,7 +169,7 @@ def _sentence(text: str) -> str:
     return text
 
 
-_RATE = _number(60_000_000)
+_RATE = _number(MAX_RATE)
 _COUNT = _number(MAX_COUNT)
 
 KNOBS: Mapping[str, Mapping[str, Callable[[str], Value]]] = {

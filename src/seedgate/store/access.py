@@ -82,18 +82,16 @@ def _record(row: Row) -> KeyRecord:
     return KeyRecord(**values | {"models": row["models"] and tuple(row["models"])})
 
 
-async def ensure_account(tx: Tx, *, account_id: UUID, name: str, mode: str) -> tuple[UUID, bool]:
-    """The account called `name`, made with `account_id` if there is none; and whether it was made."""
-    rows = await tx.fetch(
-        "INSERT INTO account (id, name, mode) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING RETURNING id",
+async def ensure_account(tx: Tx, *, account_id: UUID, name: str, mode: str) -> tuple[UUID, str]:
+    """Id and mode of the account called `name`, made with the given ones if there is none."""
+    await tx.execute(
+        "INSERT INTO account (id, name, mode) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
         account_id,
         name,
         mode,
     )
-    if rows:
-        return account_id, True
-    rows = await tx.fetch("SELECT id FROM account WHERE name = $1", name)
-    return rows[0]["id"], False
+    rows = await tx.fetch("SELECT id, mode FROM account WHERE name = $1", name)
+    return rows[0]["id"], rows[0]["mode"]
 
 
 async def find_account(database: Database, name: str) -> tuple[UUID, str] | None:
@@ -149,7 +147,7 @@ async def revoke_key(tx: Tx, key_id: UUID) -> None:
     await tx.execute("UPDATE api_key SET revoked_at = seedgate_now() WHERE id = $1 AND revoked_at IS NULL", key_id)
 
 
-async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> list[KeyMatch]:
+async def match_keys(tx: Tx, wanted: str) -> list[KeyMatch]:
     """The keys that `wanted` means, locked: an id, the shown prefix of a secret, or the name of a key that still works.
 
     At most a few: whoever names a key in a way that fits several is told so.
@@ -157,12 +155,11 @@ async def match_keys(tx: Tx, wanted: str, *, account_id: UUID | None = None) -> 
     rows = await tx.fetch(
         "SELECT k.id AS key_id, k.account_id, k.kind, k.name, k.revoked_at, k.expires_at <= seedgate_now() AS expired"
         " FROM api_key k"
-        " WHERE ($2::uuid IS NULL OR k.account_id = $2) AND (replace(k.id::text, '-', '') = replace(lower($1), '-', '')"
+        " WHERE replace(k.id::text, '-', '') = replace(lower($1), '-', '')"
         "  OR (k.revoked_at IS NULL AND (k.name = $1 OR EXISTS"
         "   (SELECT 1 FROM key_secret s WHERE s.key_id = k.id AND s.prefix = $1"
-        "     AND (s.expires_at IS NULL OR s.expires_at > seedgate_now()))))) ORDER BY k.id LIMIT 3 FOR UPDATE OF k",
+        "     AND (s.expires_at IS NULL OR s.expires_at > seedgate_now())))) ORDER BY k.id LIMIT 3 FOR UPDATE OF k",
         wanted,
-        account_id,
     )
     found = [KeyMatch(**row | {"expired": bool(row["expired"])}) for row in map(dict, rows)]
     exact = [match for match in found if match.key_id.hex == wanted.lower().replace("-", "")]

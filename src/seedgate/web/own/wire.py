@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from seedgate.accounts.issue import MAX_MODELS, MAX_NAME, MAX_OVERLAP, MAX_RATE, MAX_TASKS
+from seedgate.accounts.issue import MAX_NAME, MAX_OVERLAP
+from seedgate.domain.configuration import MAX_COUNT, MAX_MODELS, MAX_RATE
 from seedgate.domain.money import dollars
 
 
@@ -262,7 +263,7 @@ class KeyWish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
     submits_per_minute: Rate | None = None
-    concurrent_tasks: Annotated[int, msgspec.Meta(ge=0, le=MAX_TASKS)] | None = None
+    concurrent_tasks: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None = None
     polls_per_minute: Rate | None = None
     budget: Annotated[str, msgspec.Meta(description="All that it may spend, in dollars, such as 2.50.")] | None = None
     models: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_MODELS)] | None = None
